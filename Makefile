@@ -1,0 +1,86 @@
+# One entry for everything. Each target installs what it needs into .venv first: minutes the first
+# time, nothing afterwards until pyproject.toml changes.
+
+PYTHON ?= python3
+PROFILE ?= lite
+SEEDS ?= 1
+SCHEDULER ?=
+NOTEBOOKS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+# There from the first file of a new .venv until its last package: what an interruption leaves.
+UNFINISHED := $(VENV)/.unfinished
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help reproduce test lab bench render lint clean
+
+help: ## show this list
+	@echo "make TARGET [VARIABLE=value ...]"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+	@echo
+	@echo "  PYTHON     the Python (3.11 or newer) that makes $(VENV); now $(PYTHON)"
+	@echo "  PROFILE    size of the runs: smoke, lite or paper; now $(PROFILE)"
+	@echo "  SEEDS      runs per table cell; now $(SEEDS)"
+	@echo "  SCHEDULER  address of a Dask scheduler, e.g. tcp://host:8786; empty: this machine"
+	@echo "  NOTEBOOKS  names of the notebooks to reproduce; empty: all"
+
+reproduce: $(INSTALLED) ## train, run every notebook, write build/report/index.html and the scoreboard of claims
+	$(VENV)/bin/sparcl-lite reproduce --profile $(PROFILE) --seeds $(SEEDS) $(if $(SCHEDULER),--scheduler $(SCHEDULER) )--output build $(NOTEBOOKS)
+
+# nbval can leave out stderr (warnings, progress bars) only through this attribute, not by an option.
+define NBVAL
+import sys, pytest
+class SkipStderr:
+    def pytest_collectstart(self, collector):
+        if hasattr(collector, "skip_compare"):
+            collector.skip_compare += ("stderr",)
+sys.exit(pytest.main(sys.argv[1:], plugins=[SkipStderr()]))
+endef
+export NBVAL
+
+test: $(INSTALLED) ## run the test suite, then compare every committed notebook with its stored outputs
+	@status=0; \
+	$(PY) -m pytest || status=$$?; \
+	$(PY) -c "$$NBVAL" --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks || status=$$?; \
+	exit $$status
+
+lab: $(INSTALLED) ## open the notebooks in JupyterLab
+	$(PY) -m jupyterlab notebooks
+
+bench: $(INSTALLED) ## time a training step on this machine, and all that is neither forward nor backward
+	$(VENV)/bin/sparcl-lite bench overhead
+
+render: $(INSTALLED) ## re-render the committed notebooks and figures/ from results/
+	$(VENV)/bin/sparcl-lite render
+
+lint: $(INSTALLED) ## check style and formatting, notebooks included
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+
+clean: ## remove build/, the caches and .venv
+	rm -rf build dist $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis dask-worker-space dask-scratch-space
+	find . -name .git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+# A .venv without a working pip, or one whose making was interrupted, is made again from nothing.
+# Any other .venv is kept and brought up to date.
+$(INSTALLED): pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
+	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not found: name one, e.g. make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1): name another, e.g. make PYTHON=python3.12" >&2; exit 1; }
+	@if [ -e $(UNFINISHED) ] || ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	  "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "'$(PYTHON)' cannot make virtual environments: install its venv package (Debian, Ubuntu: python3-venv) or name another PYTHON" >&2; exit 1; }; \
+	  if [ -e $(VENV) ]; then echo "$(VENV) is unfinished or broken: making it again."; else echo "Making $(VENV)."; fi; \
+	  rm -rf $(VENV) && mkdir $(VENV) && touch $(UNFINISHED) && "$(PYTHON)" -m venv $(VENV); \
+	fi
+	@echo "Installing sparcl-lite and what it needs into $(VENV)."
+	@echo "The first time takes 3 to 10 minutes and, on Linux x86-64, 7 GB of disk: most of it is PyTorch."
+	@$(PY) -m pip install -q --disable-pip-version-check -e '.[all]'
+	@rm -f $(UNFINISHED)
+	@touch $@
+	@echo "Installed."
