@@ -1,0 +1,27 @@
+"""sparcl_lite: a notebook-first reproducibility kit for sparse continual learning.
+
+>>> from sparcl_lite import RunConfig, SparCL, run
+>>> config = RunConfig(profile="smoke", method="der++", sparse=SparCL(sparsity=0.9), buffer_size=200)
+>>> result = run(config)  # doctest: +SKIP
+>>> round(result.class_il)  # doctest: +SKIP
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+_HOME = {
+    "RunConfig": "config",
+    "SparCL": "config",
+    "RunResult": "result",
+    "Store": "store",
+    "run": "runs",
+    "sweep": "sweeps",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    """Import public names when first used, so that a look at the version does not load torch."""
+    if name in _HOME:
+        return getattr(import_module(f"sparcl_lite.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'sparcl_lite' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Where pixels come from (`sources`) and how a run sees them (`streams`)."""

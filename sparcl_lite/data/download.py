@@ -1,0 +1,125 @@
+"""Files of the data sets: where they are looked for, how they are downloaded and checked.
+
+What is inside them is the business of `formats`.
+"""
+
+import gzip
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pooch
+
+from sparcl_lite.errors import KitError
+
+DATA_DIR_VARIABLE = "SPARCL_LITE_DATA"
+TIMEOUT = (5, 20)  # seconds to connect, and between two packets
+CHUNK = 1 << 16  # bytes
+
+
+class MissingData(KitError):
+    """A data set is absent or damaged: one line that says what, where, and how to put it there."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file that a data set is read from.
+
+    Attributes
+    ----------
+    name : of the file, in the data directory
+    checksum : ``"<algorithm>:<hexadecimal digest>"``, of the file or, if `gunzip`, of what it packs
+    urls : mirrors, in the order in which they are tried
+    elsewhere : further directories that may hold it; relative ones are in the data directory
+    gunzip : the checksum is that of the content, so the same content packed again is as good
+    """
+
+    name: str
+    checksum: str
+    urls: tuple[str, ...]
+    elsewhere: tuple[str, ...] = ()
+    gunzip: bool = False
+
+    def places(self, directory: Path) -> list[Path]:
+        """Where the file is looked for."""
+        return [directory / self.name, *(directory / other / self.name for other in self.elsewhere)]
+
+    def digest(self, path: Path) -> str:
+        """Checksum of a file, in the form of `checksum`."""
+        algorithm = self.checksum.partition(":")[0]
+        opener = gzip.open if self.gunzip else open
+        with opener(path, "rb") as content:
+            return f"{algorithm}:{hashlib.file_digest(content, algorithm).hexdigest()}"
+
+
+def data_dir() -> Path:
+    """Where data sets are kept: the environment variable SPARCL_LITE_DATA, or the user's cache."""
+    return Path(os.environ.get(DATA_DIR_VARIABLE) or pooch.os_cache("sparcl-lite")).expanduser()
+
+
+def find(dataset: str, file: RemoteFile, directory: Path) -> Path | None:
+    """The file where it already is, or None.
+
+    Raises
+    ------
+    MissingData
+        If there is a file of that name with another content.
+    """
+    path = next((place for place in file.places(directory) if place.is_file()), None)
+    if path is None:
+        return None
+    try:
+        found = file.digest(path)
+    except (OSError, EOFError) as error:
+        raise MissingData(f"{dataset}: {path} cannot be read ({error}); replace it") from error
+    if found != file.checksum:
+        raise MissingData(
+            f"{dataset}: {path} is damaged or another file: its checksum is {found}, expected "
+            f"{file.checksum}; delete or replace it and run again"
+        )
+    return path
+
+
+def obtain(dataset: str, file: RemoteFile, directory: Path, *, download: bool) -> Path:
+    """The file where it already is, or downloaded into `directory`.
+
+    Raises
+    ------
+    MissingData
+        If it is nowhere and no mirror gives it, or if it is there with another content.
+    """
+    path = find(dataset, file, directory)
+    if path is not None:
+        return path
+    reason = "downloading is off"
+    if download:
+        failures = []
+        for url in file.urls:
+            failure = _download(url, file, directory / file.name)
+            if failure is None:
+                return directory / file.name
+            failures.append(f"{urlsplit(url).hostname}: {failure}")
+        reason = f"no mirror gave it (tried {len(failures)}: {', '.join(failures)})"
+    searched = ", ".join(str(place.parent) for place in file.places(directory))
+    raise MissingData(
+        f"{dataset} is not available: {file.name} is not in {searched} and {reason}; "
+        f"put {file.name} into {directory} and run again"
+    )
+
+
+def _download(url: str, file: RemoteFile, target: Path) -> str | None:
+    """Download to `target`, which appears complete and checked or not at all; why not, or None."""
+    partial = target.with_name(f".{target.name}.part")
+    fetch = pooch.HTTPDownloader(progressbar=True, chunk_size=CHUNK, timeout=TIMEOUT)
+    try:
+        fetch(url, str(partial), None)
+        if file.digest(partial) != file.checksum:
+            return "wrong checksum"
+        partial.replace(target)
+    except (OSError, EOFError) as error:  # those of requests are OSErrors, too
+        return type(error).__name__
+    finally:
+        partial.unlink(missing_ok=True)
+    return None

@@ -1,0 +1,177 @@
+"""From the files that data sets are published in to arrays, and the cache of those arrays.
+
+Archives are read in memory, member by member: nothing of them is ever written to disk or executed.
+"""
+
+import gzip
+import io
+import pickle
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+# "train_images", "test_images": uint8 (N, C, H, W); "train_labels", "test_labels": int64 (N,)
+Arrays = dict[str, np.ndarray]
+
+
+class FormatError(ValueError):
+    """A file is not what it should be."""
+
+
+UNREADABLE = (
+    *(FormatError, OSError, EOFError, KeyError, zlib.error),
+    *(tarfile.TarError, zipfile.BadZipFile, pickle.UnpicklingError),
+)
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Array of unsigned bytes in the IDX format of MNIST, gzipped or not."""
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    if content[:3] != b"\0\0\x08":
+        raise FormatError(f"{path.name} is no IDX file of unsigned bytes")
+    dimensions = content[3]
+    shape = np.frombuffer(content, ">u4", dimensions, offset=4)
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
+    if values.size != np.prod(shape):
+        raise FormatError(f"{path.name} holds {values.size} values, expected {np.prod(shape)}")
+    return values.reshape(shape)
+
+
+def read_fashion_mnist(paths: Sequence[Path]) -> Arrays:
+    """Training images and labels, test images and labels, from one IDX file each."""
+    train_images, train_labels, test_images, test_labels = map(read_idx, paths)
+    return {
+        "train_images": train_images[:, None].copy(),
+        "train_labels": train_labels.astype(np.int64),
+        "test_images": test_images[:, None].copy(),
+        "test_labels": test_labels.astype(np.int64),
+    }
+
+
+def cifar_reader(train: Sequence[str], test: Sequence[str], label_key: bytes) -> Callable[[Sequence[Path]], Arrays]:
+    """Reader of a CIFAR archive (Python version) with the given members."""
+
+    def read(paths: Sequence[Path]) -> Arrays:
+        members = _tar_members(paths[0], {*train, *test})
+        arrays = {}
+        for split, names in (("train", train), ("test", test)):
+            batches = [_restricted_unpickle(members[name]) for name in names]
+            images = np.concatenate([batch[b"data"] for batch in batches])
+            arrays[f"{split}_images"] = images.reshape(-1, 3, 32, 32)
+            arrays[f"{split}_labels"] = np.concatenate([np.asarray(batch[label_key], np.int64) for batch in batches])
+        return arrays
+
+    return read
+
+
+def read_tiny_imagenet(paths: Sequence[Path]) -> Arrays:
+    """Training and validation images (as the test set); labels follow the sorted WordNet ids."""
+    root = "tiny-imagenet-200"
+    with zipfile.ZipFile(paths[0]) as archive:
+        for name in archive.namelist():
+            _refuse_escape(name)
+        wnids = sorted(archive.read(f"{root}/wnids.txt").decode().split())
+        label = {wnid: index for index, wnid in enumerate(wnids)}
+        train = sorted(n for n in archive.namelist() if n.startswith(f"{root}/train/"))
+        train = [name for name in train if name.endswith(".JPEG")]
+        annotations = archive.read(f"{root}/val/val_annotations.txt").decode().splitlines()
+        test = [line.split("\t")[:2] for line in annotations]
+        return {
+            "train_images": _decode(archive, train, "decode training images"),
+            "train_labels": np.array([label[name.split("/")[2]] for name in train], np.int64),
+            "test_images": _decode(archive, [f"{root}/val/images/{name}" for name, _ in test], "decode test images"),
+            "test_labels": np.array([label[wnid] for _, wnid in test], np.int64),
+        }
+
+
+def write_cache(path: Path, arrays: Arrays) -> None:
+    """Save arrays; the file appears complete or not at all."""
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_npz(path: Path) -> Arrays:
+    """All arrays of an npz file, its zip checksums verified; pickles are refused."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (*UNREADABLE, ValueError) as error:
+        raise FormatError(f"{path} is damaged ({error})") from error
+
+
+def _decode(archive: zipfile.ZipFile, names: Sequence[str], description: str) -> np.ndarray:
+    """Images of a zip as uint8 ``(N, 3, 64, 64)``; gray ones become RGB."""
+    images = np.empty((len(names), 3, 64, 64), np.uint8)
+    # disable=None: no bar where stderr is no terminal.
+    for index, name in enumerate(tqdm(names, description, disable=None, leave=False)):
+        with Image.open(io.BytesIO(archive.read(name))) as image:
+            if image.size != (64, 64):
+                raise FormatError(f"{name} has {image.size} pixels, expected (64, 64)")
+            images[index] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    return images
+
+
+def _tar_members(path: Path, wanted: Iterable[str]) -> dict[str, bytes]:
+    """Content of the wanted files of an archive."""
+    found = {}
+    with tarfile.open(path) as archive:
+        for member in archive:
+            _refuse_escape(member.name)
+            if not (member.isfile() or member.isdir()):
+                raise FormatError(f"unsafe archive: {member.name!r} is neither file nor directory")
+            if member.name in wanted:
+                found[member.name] = archive.extractfile(member).read()
+    missing = sorted(set(wanted) - set(found))
+    if missing:
+        raise FormatError(f"{path.name} lacks {', '.join(missing)}")
+    return found
+
+
+def _refuse_escape(name: str) -> None:
+    """Nothing is unpacked to disk, but an archive with such a name is not the one we expect."""
+    for path in (PurePosixPath(name), PureWindowsPath(name)):
+        if path.anchor or ".." in path.parts:
+            raise FormatError(f"unsafe archive: {name!r} would leave the directory")
+
+
+def _uint8_dtype(code: str | bytes, align: bool = False, copy: bool = False) -> np.dtype:
+    if code not in ("u1", b"u1"):
+        raise pickle.UnpicklingError(f"unexpected array type {code!r}")
+    return np.dtype("u1", align=bool(align), copy=bool(copy))
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds numbers, strings, containers and uint8 arrays; any other name is refused.
+
+    The names are those of the pickles of Python 2 in the CIFAR archives and of today's numpy.
+    """
+
+    _ARRAY = np.empty(0).__reduce__()[0]
+    _ALLOWED = {  # noqa: RUF012 - a constant
+        ("numpy.core.multiarray", "_reconstruct"): _ARRAY,
+        ("numpy._core.multiarray", "_reconstruct"): _ARRAY,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): _uint8_dtype,
+    }
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"unsafe pickle: it asks for {module}.{name}")
+        return self._ALLOWED[module, name]
+
+
+def _restricted_unpickle(content: bytes) -> dict:
+    return _Unpickler(io.BytesIO(content), encoding="bytes").load()

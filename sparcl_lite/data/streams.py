@@ -1,0 +1,175 @@
+"""Streams of tasks: class order, training subset, validation split, batches and batched augmentation.
+
+All images stay in memory as uint8 tensors; there are no worker processes. Where the pixels come from is the business
+of `sources`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparcl_lite.config import RunConfig
+from sparcl_lite.data.sources import Dataset, Split
+from sparcl_lite.data.specs import DatasetSpec
+from sparcl_lite.errors import KitError
+from sparcl_lite.rng import Generators
+
+VALIDATION_SHARE = 0.2  # of the training data, as in the SparCL paper
+
+
+@dataclass(frozen=True)
+class Task:
+    """Classes ``(c,)`` met together and their training samples, as positions in the stream's training split."""
+
+    index: int
+    classes: Tensor
+    samples: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch: raw images (uint8), augmented inputs (float32), labels, and the samples' positions."""
+
+    images: Tensor
+    inputs: Tensor
+    labels: Tensor
+    samples: Tensor
+    task: Task
+
+
+class Augmentation:
+    """Random crop with zero padding, horizontal flip and normalisation, on whole batches.
+
+    Equal in distribution to torchvision's `RandomCrop(size, padding)`, `RandomHorizontalFlip`, `Normalize`, with an
+    independent draw per image.
+    """
+
+    def __init__(self, spec: DatasetSpec, generator: torch.Generator, device: torch.device | str = "cpu"):
+        self.padding, self.flip, self.generator, self.device = (
+            spec.padding,
+            spec.flip,
+            generator,
+            device,
+        )
+        mean = torch.tensor(spec.mean, device=device).view(1, -1, 1, 1)
+        std = torch.tensor(spec.std, device=device).view(1, -1, 1, 1)
+        self.scale, self.shift = 1 / (255 * std), -mean / std
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """float32 inputs ``(N, C, H, W)`` of raw images, without augmentation."""
+        return torch.addcmul(self.shift, images.float(), self.scale)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Augmented and normalised inputs ``(N, C, H, W)`` of raw images."""
+        n, channels, height, width = images.shape
+        p = self.padding
+        padded = torch.nn.functional.pad(images, (p, p, p, p))
+        top, left = torch.randint(2 * p + 1, (2, n, 1), generator=self.generator).to(self.device)
+        rows = top + torch.arange(height, device=self.device)
+        columns = left + torch.arange(width, device=self.device)
+        if self.flip:
+            flipped = torch.rand(n, 1, generator=self.generator).to(self.device) < 0.5
+            columns = torch.where(flipped, columns.flip(1), columns)
+        wide = width + 2 * p
+        places = (rows[:, :, None] * wide + columns[:, None, :]).view(n, 1, height * width)
+        flat = padded.view(n, channels, -1)
+        cropped = flat.gather(2, places.expand(-1, channels, -1)).view(n, channels, height, width)
+        return self.normalise(cropped)
+
+
+class TaskStream:
+    """The tasks of a run, with their training samples and what they are evaluated on.
+
+    Attributes
+    ----------
+    tasks : the tasks, in order
+    train, held_out : the splits trained on and evaluated on (`config.holdout`)
+    """
+
+    def __init__(self, config: RunConfig, dataset: Dataset, rng: Generators, device: str = "cpu"):
+        self.config, self.spec, self.rng, self.device = config, dataset.spec, rng, device
+        keep, validation = _choose(config, dataset.train.labels, rng)
+        train, test = dataset.train, dataset.test
+        self.train = _move(Split(train.images[keep], train.labels[keep]), device)
+        if config.holdout == "validation":
+            test = Split(train.images[validation], train.labels[validation])
+        self.held_out = _move(test, device)
+        self.augment = Augmentation(self.spec, rng.augmentation, device)
+        count = len(self.spec.classes)
+        order = torch.arange(count)
+        if config.class_order == "shuffled":
+            order = torch.randperm(count, generator=rng.classes)
+        groups = order.view(config.tasks, -1).sort(1).values.to(device)
+        self.tasks = [self._task(index, classes) for index, classes in enumerate(groups)]
+        smallest = min(len(task.samples) for task in self.tasks)
+        if not steps_per_epoch(config, smallest):
+            raise KitError(
+                f"batch_size = {config.batch_size}: a task of {smallest} samples has no complete batch; "
+                f"allowed: up to {smallest}, or drop_last = false"
+            )
+
+    def _task(self, index: int, classes: Tensor) -> Task:
+        return Task(index, classes, torch.isin(self.train.labels, classes).nonzero().squeeze(1))
+
+    def joint(self) -> Task:
+        """All tasks as one."""
+        return self._task(0, torch.cat([task.classes for task in self.tasks]))
+
+    def batch(self, task: Task, samples: Tensor) -> Batch:
+        """The augmented batch of the given samples."""
+        images = self.train.images[samples]
+        return Batch(images, self.augment(images), self.train.labels[samples], samples, task)
+
+    def epoch(self, task: Task, samples: Tensor) -> Iterator[Batch]:
+        """All given samples once, in random order; the last batch may be smaller (or is dropped: `drop_last`)."""
+        shuffled = samples[torch.randperm(len(samples), generator=self.rng.order).to(self.device)]
+        for chosen in shuffled.split(self.config.batch_size):
+            if len(chosen) == self.config.batch_size or not drops_remainder(self.config, len(chosen)):
+                yield self.batch(task, chosen)
+
+    def evaluation_batches(self, task: Task, size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised inputs and labels of the task's held-out samples."""
+        chosen = torch.isin(self.held_out.labels, task.classes).nonzero().squeeze(1)
+        for part in chosen.split(size):
+            yield self.augment.normalise(self.held_out.images[part]), self.held_out.labels[part]
+
+
+def drops_remainder(config: RunConfig, remainder: int) -> bool:
+    """Whether an incomplete last batch is skipped: always one of a single sample, which batch norm cannot take."""
+    return config.drop_last or remainder < 2
+
+
+def steps_per_epoch(config: RunConfig, samples: int) -> int:
+    """Training steps that `epoch` takes over so many samples."""
+    full, remainder = divmod(samples, config.batch_size)
+    return full + (remainder > 0 and not drops_remainder(config, remainder))
+
+
+def samples_per_class(config: RunConfig, spec: DatasetSpec) -> int:
+    """Training images a class that a run sees (datasets here are class-balanced up to a few images)."""
+    size = config.images_per_class or spec.train_images // len(spec.classes)
+    return size - round(VALIDATION_SHARE * size) if config.holdout == "validation" else size
+
+
+def _choose(config: RunConfig, labels: Tensor, rng: Generators) -> tuple[Tensor, Tensor]:
+    """Positions trained on and left out for validation: per class, at random, disjoint."""
+    keep, validation = [], []
+    for label in labels.unique():
+        members = (labels == label).nonzero().squeeze(1)
+        if config.images_per_class > len(members):
+            raise KitError(
+                f"images_per_class = {config.images_per_class}: {config.dataset} has {len(members)} training "
+                f"images of class {int(label)}"
+            )
+        members = members[torch.randperm(len(members), generator=rng.subset)]
+        members = members[: config.images_per_class or None]
+        left_out = round(VALIDATION_SHARE * len(members)) if config.holdout == "validation" else 0
+        keep.append(members[left_out:])
+        validation.append(members[:left_out])
+    return torch.cat(keep).sort().values, torch.cat(validation).sort().values
+
+
+def _move(split: Split, device: str) -> Split:
+    return Split(split.images.to(device), split.labels.to(device))
