@@ -1,0 +1,51 @@
+"""Averaged gradient episodic memory (Chaudhry et al., ICLR 2019)."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparcl_lite.config import RunConfig
+from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.methods.base import Method, cross_entropy
+
+
+class AGEM(Method):
+    """g <- g - (g.g_ref / |g_ref|^2) g_ref whenever g.g_ref < 0.
+
+    g is the gradient of CE on the current batch, g_ref that of CE on a draw from the buffer. The buffer gets M / T
+    random samples when a task ends, as in the DER paper's code.
+    """
+
+    replay_passes = 1
+    forward_units = 4
+    uses_buffer = True
+    fills_each_step = False
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """CE of the current batch."""
+        (logits,) = self.forward(batch, [])
+        return self.current_loss(logits, batch), logits
+
+    def correct_gradients(self, batch: Batch) -> None:
+        """Project the gradients where they would raise the loss on the buffer."""
+        for memory in self.replay(batch, draws=1):
+            parameters = list(self.network.parameters())
+            loss = cross_entropy(self.network(self.augment(memory.images)), memory.labels)
+            reference = torch.autograd.grad(loss, parameters)
+            dot = sum((p.grad * r).sum() for p, r in zip(parameters, reference, strict=True))
+            if dot < 0:
+                share = dot / sum((r * r).sum() for r in reference)
+                for p, r in zip(parameters, reference, strict=True):
+                    p.grad -= share * r
+
+    def end_task(self, task: Task, stream: TaskStream) -> None:
+        """Keep the task's share of the buffer."""
+        share = self.config.buffer_size // self.config.tasks
+        chosen = task.samples[torch.randperm(len(task.samples), generator=self.buffer.generator)[:share]]
+        images, labels = stream.train.images[chosen], stream.train.labels[chosen]
+        self.buffer.add(images, labels, torch.zeros(len(labels), self.network.linear.out_features))
+
+    @staticmethod
+    def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:
+        """The shares of the tasks that have ended."""
+        return np.full_like(shown, task * min(config.buffer_size // config.tasks, size))

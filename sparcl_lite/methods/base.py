@@ -1,0 +1,146 @@
+"""What every continual-learning method is: the hooks that the training loop calls, with their usual behaviour."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparcl_lite.config import RunConfig
+from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.replay import Memory, ReservoirBuffer
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy; with `classes` the logits of all other classes are masked out (single-head loss)."""
+    if classes is not None:
+        logits = logits - (~is_among(classes, logits.shape[1])) * 1e9
+    return F.cross_entropy(logits, labels)
+
+
+def is_among(classes: Tensor, count: int) -> Tensor:
+    """Boolean mask ``(count,)`` of the given class ids."""
+    return torch.zeros(count, dtype=torch.bool, device=classes.device).index_fill_(0, classes, True)
+
+
+class Passes(NamedTuple):
+    """Samples that went through the network: forward and backward (`training`), or `forward` only."""
+
+    training: int = 0
+    forward: int = 0
+
+
+class Method:
+    """Base of all methods: fine-tuning without any memory.
+
+    A subclass writes `loss`; those that need more override a hook.
+
+    Attributes
+    ----------
+    replay_passes : draws from the buffer that a step passes through the network
+    forward_units : cost in the SparCL paper's convention, in forward passes over the task's data
+    uses_buffer, fills_each_step : whether there is a buffer, and whether every step offers its batch to it
+    task_aware : whether `predict` needs the task, so that there is no Class-IL accuracy
+    """
+
+    replay_passes = 0
+    forward_units = 3
+    uses_buffer = False
+    fills_each_step = True
+    task_aware = False
+
+    def __init__(
+        self,
+        config: RunConfig,
+        network: nn.Module,
+        buffer: ReservoirBuffer | None,
+        augment: Callable[[Tensor], Tensor],
+    ):
+        self.config, self.network, self.buffer, self.augment = config, network, buffer, augment
+
+    def phases(self, stream: TaskStream) -> list[Task]:
+        """What is trained on, in order: one phase per task."""
+        return stream.tasks
+
+    def begin_task(self, task: Task, stream: TaskStream) -> None:
+        """Before the first epoch of a phase."""
+
+    def training_set(self, task: Task) -> Tensor:
+        """Positions of the samples that a phase presents."""
+        return task.samples
+
+    def begin_epoch(self, task: Task, epoch: int) -> None:
+        """Before each epoch, the network in train mode."""
+
+    def end_task(self, task: Task, stream: TaskStream) -> None:
+        """After the last epoch of a phase."""
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Training loss (scalar) and the logits of the current batch ``(n, classes)``."""
+        raise NotImplementedError
+
+    def step(self, batch: Batch, optimizer: torch.optim.Optimizer, edit_gradients: Callable[[], None]) -> Tensor:
+        """One training step; `edit_gradients` runs between backward and update. Returns the current logits."""
+        optimizer.zero_grad(set_to_none=True)
+        loss, logits = self.loss(batch)
+        loss.backward()
+        self.correct_gradients(batch)
+        edit_gradients()
+        optimizer.step()
+        if self.uses_buffer and self.fills_each_step:
+            self.buffer.add(batch.images, batch.labels, logits.detach())
+        return logits.detach()
+
+    def correct_gradients(self, batch: Batch) -> None:
+        """Change the gradients that backward has left, before a sparse strategy does."""
+
+    def predict(self, inputs: Tensor, task: Task | None = None) -> Tensor:
+        """Logits ``(N, classes)`` at test time; `task` is given only to methods that are `task_aware`."""
+        return self.network(inputs)
+
+    def replay(self, batch: Batch, draws: int) -> list[Memory]:
+        """That many independent draws from the buffer, or none while it is empty or replay has not begun."""
+        if not len(self.buffer) or batch.task.index < self.config.replay_from_task:
+            return []
+        return [self.buffer.sample(self.config.replay_batch_size) for _ in range(draws)]
+
+    def forward(self, batch: Batch, memories: list[Memory]) -> tuple[Tensor, ...]:
+        """Logits of the current batch and of each draw: one joint pass that keeps separate batch statistics."""
+        inputs = [batch.inputs, *(self.augment(memory.images) for memory in memories)]
+        sizes = tuple(map(len, inputs))
+        return self.network(torch.cat(inputs), chunks=sizes).split(sizes)
+
+    def current_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy of the current batch, masked to the current task where the run asks for it."""
+        return cross_entropy(logits, batch.labels, batch.task.classes if self.config.masked_ce else None)
+
+    # What a run will cost, known from its configuration; `size` is a task's number of samples.
+
+    @classmethod
+    def paper_units(cls, config: RunConfig) -> float:
+        """Forward passes over the task's data in the SparCL paper's convention."""
+        return cls.forward_units
+
+    @staticmethod
+    def planned_samples(config: RunConfig, task: int, size: int) -> int:
+        """Samples that an epoch of this task presents."""
+        return size
+
+    @staticmethod
+    def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:
+        """Entries in the buffer during this task, after so many samples of the run were shown."""
+        return np.minimum(config.buffer_size, shown)
+
+    @staticmethod
+    def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
+        """Passes outside training steps and those of a teacher; `shown` samples are presented in all epochs."""
+        return Passes()
+
+    def state_dict(self) -> dict:
+        """What the method must remember beyond network and buffer."""
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over a state of `state_dict`."""

@@ -1,0 +1,48 @@
+"""Dark experience replay (Buzzega et al., NeurIPS 2020): the buffer also remembers the logits."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparcl_lite.data.streams import Batch
+from sparcl_lite.methods.base import Method, cross_entropy
+
+
+class DER(Method):
+    """L = CE(f(x), y) + alpha MSE(f(x'), z').
+
+    (x', z') is a draw from the buffer; z are the train-mode logits at insertion, before that step's update.
+    """
+
+    replay_passes = 1
+    forward_units = 4
+    uses_buffer = True
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """CE of the current samples, MSE to the remembered logits of the replayed ones."""
+        memories = self.replay(batch, draws=1)
+        logits, *replayed = self.forward(batch, memories)
+        loss = self.current_loss(logits, batch)
+        if memories:
+            loss = loss + self.config.alpha * F.mse_loss(replayed[0], memories[0].logits)
+        return loss, logits
+
+
+class DERpp(Method):
+    """L = CE(f(x), y) + alpha MSE(f(x'), z') + beta CE(f(x''), y'').
+
+    (x', z') and (x'', y'') are two independent draws from the buffer.
+    """
+
+    replay_passes = 2
+    forward_units = 5
+    uses_buffer = True
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """DER's loss plus CE of a second draw."""
+        memories = self.replay(batch, draws=2)
+        logits, *replayed = self.forward(batch, memories)
+        loss = self.current_loss(logits, batch)
+        if memories:
+            loss = loss + self.config.alpha * F.mse_loss(replayed[0], memories[0].logits)
+            loss = loss + self.config.beta * cross_entropy(replayed[1], memories[1].labels)
+        return loss, logits

@@ -1,0 +1,38 @@
+"""Experience replay."""
+
+import torch
+from torch import Tensor
+
+from sparcl_lite.data.streams import Batch
+from sparcl_lite.methods.base import Method, cross_entropy
+from sparcl_lite.replay import Memory
+
+
+class ER(Method):
+    """L = CE over the union of the current batch and one draw from the buffer.
+
+    As in the DER paper's code the two are one batch: one mean, one set of batch-norm statistics. With
+    `merge_batches=False` (SparCL's code) L = CE(current) + beta CE(replayed), in separate passes.
+    """
+
+    replay_passes = 1
+    forward_units = 4
+    uses_buffer = True
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """CE of the current and the replayed samples."""
+        memories = self.replay(batch, draws=1)
+        if memories and self.config.merge_batches:
+            return self._merged(batch, memories[0])
+        logits, *replayed = self.forward(batch, memories)
+        loss = self.current_loss(logits, batch)
+        for memory, output in zip(memories, replayed, strict=True):
+            loss = loss + self.config.beta * cross_entropy(output, memory.labels)
+        return loss, logits
+
+    def _merged(self, batch: Batch, memory: Memory) -> tuple[Tensor, Tensor]:
+        outputs = self.network(torch.cat([batch.inputs, self.augment(memory.images)]))
+        logits, replayed = outputs.split([len(batch.labels), len(memory.labels)])
+        total = self.current_loss(logits, batch) * len(logits)
+        total = total + cross_entropy(replayed, memory.labels) * len(replayed)
+        return total / len(outputs), logits

@@ -1,0 +1,63 @@
+"""Elastic weight consolidation (Kirkpatrick et al., 2017), in its online form (Schwarz et al., 2018)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparcl_lite.config import RunConfig
+from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.methods.base import Method, Passes
+
+
+class OnlineEWC(Method):
+    """L = CE(f(x), y) + penalty sum_i F_i (theta_i - theta*_i)^2.
+
+    After each task F <- gamma F + mean_x p(y|x) g(x)^2 with g(x) = d log p(y|x) / d theta, one augmented sample at a
+    time, and theta* <- theta. Batch norm is in evaluation mode for it: the DER paper's code leaves it in train mode,
+    where it sees a single image.
+    """
+
+    fisher: list[Tensor] | None = None
+    anchor: list[Tensor] | None = None
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """CE of the current batch and the quadratic penalty."""
+        (logits,) = self.forward(batch, [])
+        loss = self.current_loss(logits, batch)
+        if self.fisher is not None:
+            terms = zip(self.fisher, self.network.parameters(), self.anchor, strict=True)
+            loss = loss + self.config.penalty * sum((f * (p - a) ** 2).sum() for f, p, a in terms)
+        return loss, logits
+
+    def end_task(self, task: Task, stream: TaskStream) -> None:
+        """Add the task's Fisher information and anchor the weights where they are."""
+        fresh = self._fisher(task, stream)
+        if self.fisher is not None:
+            fresh = [self.config.gamma * old + new for old, new in zip(self.fisher, fresh, strict=True)]
+        self.fisher = fresh
+        self.anchor = [p.detach().clone() for p in self.network.parameters()]
+
+    def _fisher(self, task: Task, stream: TaskStream) -> list[Tensor]:
+        parameters = list(self.network.parameters())
+        total = [torch.zeros_like(p) for p in parameters]
+        self.network.eval()
+        for sample in task.samples.split(1):
+            batch = stream.batch(task, sample)
+            log_likelihood = -F.cross_entropy(self.network(batch.inputs), batch.labels)
+            weight = log_likelihood.detach().exp() / len(task.samples)
+            for sum_, gradient in zip(total, torch.autograd.grad(log_likelihood, parameters), strict=True):
+                sum_ += weight * gradient**2
+        return total
+
+    @staticmethod
+    def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
+        """One forward and backward pass for each sample of the task."""
+        return Passes(training=size)
+
+    def state_dict(self) -> dict:
+        """Fisher information and anchor."""
+        return {"fisher": self.fisher, "anchor": self.anchor}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over a state of `state_dict`."""
+        self.fisher, self.anchor = state["fisher"], state["anchor"]

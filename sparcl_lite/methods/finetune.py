@@ -1,0 +1,23 @@
+"""The two ends of the scale: SGD forgets freely, JOINT sees everything at once."""
+
+from torch import Tensor
+
+from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.methods.base import Method
+
+
+class SGD(Method):
+    """Fine-tuning: L = CE(f(x), y). The lower bound."""
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """CE of the current batch."""
+        (logits,) = self.forward(batch, [])
+        return self.current_loss(logits, batch), logits
+
+
+class Joint(SGD):
+    """Training on all tasks together, for as many epochs as a task has. The upper bound."""
+
+    def phases(self, stream: TaskStream) -> list[Task]:
+        """One phase with every class."""
+        return [stream.joint()]

@@ -1,0 +1,74 @@
+"""Learning without forgetting (Li and Hoiem, 2017), as in the DER paper's code."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparcl_lite.config import RunConfig
+from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.methods.base import Method, Passes, cross_entropy
+
+
+class LwF(Method):
+    """L = CE over the classes seen so far + alpha KD over the past ones + weight_decay |theta|^2.
+
+    KD = - mean_x sum_k q*_k(x) log q_k(x) with q = softmax(z / T), renormalised softmax^(1/T) over past classes. The
+    targets q* are the logits of the network as the task begins, for plain images in [0, 1] (the DER paper's code does
+    not normalise them), after the new columns of the head were trained alone for as many epochs as the task has.
+    """
+
+    past: Tensor | None = None  # class ids
+    samples: Tensor | None = None
+    targets: Tensor | None = None  # logits (len(samples), classes)
+
+    def begin_task(self, task: Task, stream: TaskStream) -> None:
+        """Warm the head up for the new classes, then record what the network says of the new data."""
+        earlier = [t.classes for t in stream.tasks[: task.index]]
+        self.past = torch.cat(earlier) if earlier else None
+        if self.past is None:
+            return
+        self.network.eval()
+        self._warm_up(task, stream)
+        self.samples = task.samples
+        with torch.no_grad():
+            parts = [self.network(stream.train.images[part].float() / 255) for part in task.samples.split(500)]
+        self.targets = torch.cat(parts)
+
+    def _warm_up(self, task: Task, stream: TaskStream) -> None:
+        optimizer = torch.optim.SGD(self.network.linear.parameters(), lr=self.config.lr)
+        for _ in range(self.config.epochs):
+            for batch in stream.epoch(task, task.samples):
+                with torch.no_grad():
+                    features = self.network.features(batch.inputs)
+                optimizer.zero_grad()
+                cross_entropy(self.network.linear(features), batch.labels, task.classes).backward()
+                optimizer.step()
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """CE of the current batch, distillation and weight decay."""
+        (logits,) = self.forward(batch, [])
+        seen = batch.task.classes if self.past is None else torch.cat([self.past, batch.task.classes])
+        loss = cross_entropy(logits, batch.labels, batch.task.classes if self.config.masked_ce else seen)
+        if self.past is not None:
+            rows = torch.searchsorted(self.samples, batch.samples)
+            loss = loss + self.config.alpha * self._distillation(logits, self.targets[rows])
+        decay = sum((p**2).sum() for p in self.network.parameters())
+        return loss + self.config.weight_decay * decay, logits
+
+    def _distillation(self, logits: Tensor, targets: Tensor) -> Tensor:
+        now, then = (z[:, self.past] / self.config.temperature for z in (logits, targets))
+        return -(then.softmax(1) * F.log_softmax(now, 1)).sum(1).mean()
+
+    @staticmethod
+    def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
+        """Features of every sample in each epoch of the warm-up, and the recorded logits."""
+        dropped = size % config.batch_size if config.drop_last else 0
+        return Passes(forward=config.epochs * (size - dropped) + size) if task else Passes()
+
+    def state_dict(self) -> dict:
+        """Past classes and the recorded logits."""
+        return {"past": self.past, "samples": self.samples, "targets": self.targets}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over a state of `state_dict`."""
+        self.past, self.samples, self.targets = state["past"], state["samples"], state["targets"]

@@ -1,0 +1,75 @@
+"""How much weights and gradients matter: the gradients behind CWI (SparCL, Eq. 1) and CGI (Eq. 3).
+
+CWI(w) = |w| + alpha |dL~(D_t)/dw| + beta |dL(M)/dw|,  CGI(w) = alpha |dL~(D_t)/dw| + beta |dL(M)/dw|
+
+where L~ is the single-head cross-entropy on the current task's data D_t (other classes masked out) and L the
+cross-entropy on the buffer M.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sparcl_lite.data.streams import Augmentation, Task, TaskStream
+from sparcl_lite.methods.base import cross_entropy
+from sparcl_lite.models import frozen_statistics
+from sparcl_lite.replay import ReservoirBuffer
+
+Scores = dict[str, Tensor]
+
+
+class Probe:
+    """Measures gradients of the current network without touching it: no update, no batch-norm drift.
+
+    `count` is told the number of samples of each pass. Batches come from a generator of its own, so a run that probes
+    sees the same training batches as one that does not.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        stream: TaskStream,
+        buffer: ReservoirBuffer | None,
+        count: Callable[[int], None],
+    ):
+        self.network, self.stream, self.buffer, self.count = network, stream, buffer, count
+        self.generator = stream.rng.probe
+        self.augment = Augmentation(stream.spec, self.generator, stream.device)
+
+    def task_gradient(
+        self, weights: Scores, task: Task, samples: Tensor, batches: int, *, single_head: bool = True
+    ) -> Scores:
+        """|dL~(D_t)/dw|, the mean over so many batches of the given samples; L instead of L~ without `single_head`."""
+        size = self.stream.config.batch_size
+        drawn = []
+        for _ in range(batches):
+            chosen = samples[torch.randperm(len(samples), generator=self.generator)[:size].to(samples.device)]
+            drawn.append((self.stream.train.images[chosen], self.stream.train.labels[chosen]))
+        return self._gradient(weights, drawn, task.classes if single_head else None)
+
+    def buffer_gradient(self, weights: Scores, batches: int) -> Scores | None:
+        """|dL(M)/dw|, the mean over so many draws; None while there is no buffer or nothing in it."""
+        if not self.buffer:
+            return None
+        size = self.stream.config.replay_batch_size
+        memories = [self.buffer.sample(size, self.generator) for _ in range(batches)]
+        return self._gradient(weights, [(m.images, m.labels) for m in memories], None)
+
+    def _gradient(self, weights: Scores, batches: list, classes: Tensor | None) -> Scores:
+        sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        with frozen_statistics(self.network):
+            for images, labels in batches:
+                loss = cross_entropy(self.network(self.augment(images)), labels, classes)
+                gradients = torch.autograd.grad(loss, list(weights.values()))
+                for total, gradient in zip(sums.values(), gradients, strict=True):
+                    total.add_(gradient.abs(), alpha=1 / len(batches))
+                self.count(len(images))
+        return sums
+
+
+def combined(alpha: float, on_task: Scores, beta: float, on_buffer: Scores | None) -> Scores:
+    """CGI: alpha |dL~(D_t)/dw| + beta |dL(M)/dw|, without the second term while there is no buffer."""
+    if on_buffer is None:
+        return {name: alpha * score for name, score in on_task.items()}
+    return {name: alpha * score + beta * on_buffer[name] for name, score in on_task.items()}

@@ -1,0 +1,73 @@
+"""RigL (Evci et al., ICML 2020): a mask that moves to where the dense gradient is largest."""
+
+import math
+
+from torch import Tensor, nn
+
+from sparcl_lite import masks
+from sparcl_lite.config import RigL, RunConfig
+from sparcl_lite.data.streams import Task, steps_per_epoch
+from sparcl_lite.rng import Generators
+from sparcl_lite.sparsity.base import Densities, MaskedStrategy
+from sparcl_lite.sparsity.importance import Probe
+
+
+class RigLStrategy(MaskedStrategy):
+    """Starts from a random mask; an update of the mask takes the place of the step's update of the weights."""
+
+    def __init__(self, config: RunConfig, network: nn.Module, rng: Generators, samples: int):
+        super().__init__(config, network, rng, samples)
+        self.set_masks(
+            {n: masks.random_mask(w.data, config.sparse.weight_density, rng.mask) for n, w in self.weights.items()}
+        )
+        self.position, self.steps = 0, 0  # of the schedule: steps done, and steps in all
+
+    def begin_task(self, task: Task) -> None:
+        """A new cosine, where each task has its own."""
+        super().begin_task(task)
+        self.position, self.steps = schedule_at(
+            self.config, task.index, self.config.epochs * steps_per_epoch(self.config, len(task.samples))
+        )
+
+    def edit_gradients(self, step: int, probe: Probe) -> Densities:
+        """Mask the gradients; at an update of the mask, use all of them and skip the weights' update."""
+        fraction = drop_fraction(self.config.sparse, self.position, self.steps)
+        self.position += 1
+        if not fraction:
+            return super().edit_gradients(step, probe)
+        self.set_masks({name: self._moved(name, weight, fraction) for name, weight in self.weights.items()})
+        for parameter in self.network.parameters():
+            parameter.grad = None
+        return dict.fromkeys(self.weights, 1.0)
+
+    def _moved(self, name: str, weight: Tensor, fraction: float) -> Tensor:
+        mask = self.masks[name]
+        count = int(fraction * int(mask.count_nonzero()))
+        kept = masks.keep_top(weight.data.abs(), mask, int(mask.count_nonzero()) - count)
+        grown = masks.keep_top(weight.grad.abs(), ~kept, count)
+        weight.data[grown] = 0
+        return kept | grown
+
+    def state_dict(self) -> dict:
+        """Masks and the place in the schedule."""
+        return super().state_dict() | {"schedule": (self.position, self.steps)}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over a state of `state_dict`."""
+        super().load_state_dict(state)
+        self.position, self.steps = state["schedule"]
+
+
+def schedule_at(config: RunConfig, task: int, steps: int) -> tuple[int, int]:
+    """Steps of the schedule done when a task of so many steps begins, and its steps in all (tasks of equal length)."""
+    if config.sparse.schedule == "task":
+        return 0, steps
+    return task * steps, config.tasks * steps
+
+
+def drop_fraction(sparse: RigL, step: int, steps: int) -> float:
+    """Share of a layer's weights that this step drops and grows: 0 where the mask stays."""
+    end = sparse.until * steps
+    if step == 0 or step % sparse.interval or step >= end:
+        return 0.0
+    return sparse.drop_fraction / 2 * (1 + math.cos(math.pi * step / end))

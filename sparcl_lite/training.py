@@ -1,0 +1,221 @@
+"""The loop: stream -> method -> sparsity -> optimiser, for each task, epoch and batch.
+
+A `Trainer` can be saved at every epoch end and continues from there bit for bit. Where results and checkpoints are
+kept is the business of `runs`.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from sparcl_lite.config import RunConfig
+from sparcl_lite.data.sources import Dataset
+from sparcl_lite.data.specs import SPECS
+from sparcl_lite.data.streams import Task, TaskStream, samples_per_class, steps_per_epoch
+from sparcl_lite.errors import KitError
+from sparcl_lite.measure.flops import Ledger, PassCounter, costs_of
+from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
+from sparcl_lite.methods import METHODS
+from sparcl_lite.methods.base import Passes
+from sparcl_lite.models import build
+from sparcl_lite.replay import ReservoirBuffer
+from sparcl_lite.rng import Generators, derived_seed
+from sparcl_lite.sparsity import STRATEGIES
+from sparcl_lite.sparsity.importance import Probe
+from sparcl_lite.sparsity.schedule import samples_in_epoch
+
+ACCUMULATED = ("presented", "offered", "steps", "weight_density_sum", "gradient_density_sum")
+
+
+class Trainer:
+    """One run in progress.
+
+    `on_epoch(trainer)` is called after every epoch, `on_step()` after every step.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        *,
+        device: str = "cpu",
+        on_epoch: Callable[["Trainer"], None] = lambda trainer: None,
+        on_step: Callable[[], None] = lambda: None,
+    ):
+        self.config, self.on_epoch, self.on_step = config, on_epoch, on_step
+        self.rng = Generators(config.seed)
+        self.stream = TaskStream(config, dataset, self.rng, device)
+        spec = dataset.spec
+        self.network = build(
+            config.network,
+            width=config.width,
+            channels=spec.channels,
+            classes=len(spec.classes),
+            seed=derived_seed(config.seed, "init"),
+        ).to(device)
+        method = METHODS[config.method]
+        self.buffer = None
+        if method.uses_buffer:
+            self.buffer = ReservoirBuffer(config.buffer_size, self.rng.buffer, device)
+        self.method = method(config, self.network, self.buffer, self.stream.augment)
+        strategy = STRATEGIES[config.sparse.kind if config.sparse else "dense"]
+        self.sparsity = strategy(config, self.network, self.rng, len(self.stream.train.labels))
+        self.ledger, self.passes = Ledger(costs_of(config)), PassCounter(self.network)
+        self.probe = Probe(self.network, self.stream, self.buffer, self._count_probe)
+        self.phases = self.method.phases(self.stream)
+        self.position = (0, 0)  # phase and epoch that come next
+        self.totals = dict.fromkeys(ACCUMULATED, 0.0)
+        self.seconds = {"train": 0.0, "eval": 0.0}
+        shape = (config.tasks, config.tasks)
+        self.class_il, self.task_il = np.full(shape, np.nan), np.full(shape, np.nan)
+        self.trace: list[dict] = []
+
+    def run(self) -> None:
+        """Train from the current position to the end, and evaluate after each phase.
+
+        Raises `KitError` when training diverges.
+        """
+        first_phase, first_epoch = self.position
+        for number in range(first_phase, len(self.phases)):
+            phase = self._phase(number)
+            start = first_epoch if number == first_phase else 0
+            if start == 0:
+                with self._timed("train"):
+                    self.method.begin_task(phase, self.stream)
+                    self._count_auxiliary()
+                self.sparsity.begin_task(phase)
+            for epoch in range(start, self.config.epochs):
+                with self._timed("train"):
+                    self._train_epoch(phase, epoch)
+                self.position = (number, epoch + 1)
+                self.on_epoch(self)
+            with self._timed("train"):
+                self.method.end_task(self.phases[number], self.stream)
+                self._count_auxiliary()
+            self.sparsity.end_task(phase)
+            with self._timed("eval"):
+                self._evaluate(seen=self.config.tasks if len(self.phases) == 1 else number + 1)
+
+    def _phase(self, number: int) -> Task:
+        """The phase with all samples that its epochs present."""
+        phase = self.phases[number]
+        return replace(phase, samples=self.method.training_set(phase))
+
+    def _train_epoch(self, phase: Task, epoch: int) -> None:
+        self.network.train()
+        self.method.begin_epoch(phase, epoch)
+        samples = self.sparsity.begin_epoch(phase, epoch, self.probe)
+        optimizer = torch.optim.SGD(self.network.parameters(), lr=self.config.lr, foreach=True)
+        self.totals["offered"] += len(phase.samples)
+        for step, batch in enumerate(self.stream.epoch(phase, samples)):
+            logits = self.method.step(batch, optimizer, lambda step=step: self._edit_gradients(step))
+            self.sparsity.observe(batch, logits)
+            self.totals["steps"] += 1
+            self.totals["presented"] += len(batch.labels)
+            self.totals["weight_density_sum"] += _overall(self.sparsity.weight_density, self.sparsity.weights)
+            self.totals["gradient_density_sum"] += _overall(self.sparsity.gradient_density, self.sparsity.weights)
+            self.on_step()
+        self._check_finite(phase, epoch)
+        self._record(phase, epoch, len(samples))
+
+    def _check_finite(self, phase: Task, epoch: int) -> None:
+        if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
+            raise KitError(
+                f"training diverged in task {phase.index + 1}, epoch {epoch + 1}: the weights are no longer finite; "
+                f"try a smaller lr than {self.config.lr}"
+            )
+
+    def _edit_gradients(self, step: int) -> None:
+        passed, weights = self.passes.take(), self.sparsity.weight_density
+        needed = self.sparsity.edit_gradients(step, self.probe)
+        self.ledger.add_training(passed.training, weights, needed)
+        self.ledger.add_auxiliary(Passes(forward=passed.forward), weights)
+
+    def _count_auxiliary(self) -> None:
+        self.ledger.add_auxiliary(self.passes.take(), self.sparsity.weight_density)
+
+    def _count_probe(self, samples: int) -> None:
+        self.passes.take()
+        self.ledger.add_importance(samples, self.sparsity.weight_density)
+
+    def _record(self, phase: Task, epoch: int, samples: int) -> None:
+        weights = self.sparsity.weights
+        self.trace.append(
+            {
+                "task": phase.index,
+                "epoch": epoch,
+                "samples": samples,
+                "weight_density": round(_overall(self.sparsity.weight_density, weights), 6),
+                "gradient_density": round(_overall(self.sparsity.gradient_density, weights), 6),
+            }
+        )
+
+    @torch.no_grad()
+    def _evaluate(self, seen: int) -> None:
+        self.network.eval()
+        for index, task in enumerate(self.stream.tasks[:seen]):
+            right, right_in_task, count = 0, 0, 0
+            known = task if self.method.task_aware else None
+            for inputs, labels in self.stream.evaluation_batches(task):
+                logits = self.method.predict(inputs, known)
+                right += int(class_il_correct(logits, labels).sum())
+                right_in_task += int(task_il_correct(logits, labels, task.classes).sum())
+                count += len(labels)
+            if known is None:
+                self.class_il[seen - 1, index] = 100 * right / count
+            self.task_il[seen - 1, index] = 100 * right_in_task / count
+        self.passes.take()  # testing is no training cost
+
+    @contextmanager
+    def _timed(self, what: str):
+        start = time.perf_counter()
+        yield
+        self.seconds[what] += time.perf_counter() - start
+
+    def state_dict(self) -> dict:
+        """Everything that decides how the run goes on: live tensors, to be saved before the next step."""
+        return {
+            "position": self.position,
+            "network": self.network.state_dict(),
+            "buffer": None if self.buffer is None else self.buffer.state_dict(),
+            "method": self.method.state_dict(),
+            "sparsity": self.sparsity.state_dict(),
+            "rng": self.rng.state_dict(),
+            "ledger": self.ledger.by_part(),
+            "totals": self.totals,
+            "seconds": self.seconds,
+            "matrices": (self.class_il.tolist(), self.task_il.tolist()),
+            "trace": self.trace,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue where `state` was taken."""
+        self.position = tuple(state["position"])
+        self.network.load_state_dict(state["network"])
+        if self.buffer is not None:
+            self.buffer.load_state_dict(state["buffer"])
+        self.method.load_state_dict(state["method"])
+        self.sparsity.load_state_dict(state["sparsity"])
+        self.rng.load_state_dict(state["rng"])
+        for part, flops in state["ledger"].items():
+            setattr(self.ledger, part, flops)
+        self.totals, self.seconds, self.trace = state["totals"], state["seconds"], state["trace"]
+        self.class_il, self.task_il = (np.array(m, dtype=float) for m in state["matrices"])
+
+
+def planned_steps(config: RunConfig) -> int:
+    """Training steps that a run of `config` takes, for progress bars (exact for balanced tasks)."""
+    phases = 1 if config.method == "joint" else config.tasks
+    size = samples_per_class(config, SPECS[config.dataset]) * config.classes // phases
+    sizes = (METHODS[config.method].planned_samples(config, task, size) for task in range(phases))
+    counts = (samples_in_epoch(config.sparse, size, e, config.epochs) for size in sizes for e in range(config.epochs))
+    return sum(steps_per_epoch(config, count) for count in counts)
+
+
+def _overall(densities: dict[str, float], weights: dict[str, torch.Tensor]) -> float:
+    total = sum(weight.numel() for weight in weights.values())
+    return sum(densities[name] * weight.numel() for name, weight in weights.items()) / total
