@@ -1,0 +1,112 @@
+"""Where a training step's time goes on this machine: forward and backward, or everything around them."""
+
+import statistics
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from sparcl_lite.config import RunConfig, SparCL
+from sparcl_lite.data.sources import Dataset, Split
+from sparcl_lite.data.specs import SPECS
+from sparcl_lite.data.streams import steps_per_epoch
+from sparcl_lite.sparsity.schedule import stage_epochs
+from sparcl_lite.training import Trainer
+
+PASSES = ("forward", "backward")
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent inside wrapped calls, by part; calls within a wrapped call count for the outer one only."""
+
+    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*PASSES, "update"), 0.0))
+    busy: bool = False
+
+    def wrap(self, part: str, call):
+        """`call`, timed as `part`."""
+
+        def timed(*args, **kwargs):
+            if self.busy:
+                return call(*args, **kwargs)
+            self.busy, start = True, time.perf_counter()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self.spent[part] += time.perf_counter() - start
+                self.busy = False
+
+        return timed
+
+
+def overhead(*, profile: str, sparsity: float | None, threads: int, steps: int, repeats: int) -> dict[str, Any]:
+    """Median milliseconds of one DER++ step by part, on made-up images of the profile's own shape.
+
+    `overhead` is all that is neither forward, backward nor the optimiser's update: batching, augmentation, buffer,
+    DDR statistics, masks. One repeat is an epoch of `steps` steps with a filled buffer; TDM's adjustment of the mask,
+    once a stage, is timed apart and spread over the steps of a stage. `share` is overhead / total.
+    """
+    torch.set_num_threads(threads)
+    sparse = None if sparsity is None else SparCL(sparsity=sparsity)
+    config = RunConfig(profile=profile, method="der++", sparse=sparse, buffer_size=200, images_per_class=0)
+    trainer = Trainer(config, _random_images(config, steps), device="cpu")
+    task = trainer.phases[0]
+    trainer.method.begin_task(task, trainer.stream)
+    trainer.sparsity.begin_task(task)
+    images, labels = trainer.stream.train.images[:200], trainer.stream.train.labels[:200]
+    trainer.buffer.add(images, labels, torch.zeros(len(images), len(SPECS[config.dataset].classes)))
+    trainer._train_epoch(task, 0)  # warm up
+    samples = [_timed_epoch(trainer, task, steps) for _ in range(repeats)]
+    parts = {part: statistics.median(s[part] for s in samples) for part in samples[0]}
+    if sparse:
+        adjustment = statistics.median(_timed_adjustment(trainer) for _ in range(repeats))
+        per_step = adjustment / (stage_epochs(sparse, config.epochs) * _real_steps(config))
+        parts["overhead"] += per_step
+        parts["total"] += per_step
+    return parts | {"share": parts["overhead"] / parts["total"]}
+
+
+def _timed_epoch(trainer: Trainer, task, steps: int) -> dict[str, float]:
+    watch = Stopwatch()
+    network, backward = trainer.network, torch.Tensor.backward
+    gradient, update = torch.autograd.grad, torch.optim.SGD.step
+    network.forward = watch.wrap("forward", network.forward)
+    torch.Tensor.backward = watch.wrap("backward", backward)
+    torch.autograd.grad = watch.wrap("backward", gradient)
+    torch.optim.SGD.step = watch.wrap("update", update)
+    start = time.perf_counter()
+    try:
+        trainer._train_epoch(task, 0)
+    finally:
+        del network.forward
+        torch.Tensor.backward, torch.autograd.grad, torch.optim.SGD.step = backward, gradient, update
+    total = time.perf_counter() - start
+    milliseconds = {part: 1000 * seconds / steps for part, seconds in watch.spent.items()}
+    rest = 1000 * total / steps - sum(milliseconds.values())
+    return milliseconds | {"overhead": rest, "total": 1000 * total / steps}
+
+
+def _timed_adjustment(trainer: Trainer) -> float:
+    """Milliseconds that TDM takes to rank, prune and grow once the gradients are known."""
+    tdm, config = trainer.sparsity.tdm, trainer.config
+    gradients = {name: weight.detach().abs() for name, weight in tdm.weights.items()}
+    start = time.perf_counter()
+    tdm.adjust(1, stage_epochs(config.sparse, config.epochs), config.epochs, lambda: gradients)
+    return 1000 * (time.perf_counter() - start)
+
+
+def _real_steps(config: RunConfig) -> int:
+    """Steps of an epoch on all of a task's data."""
+    spec = SPECS[config.dataset]
+    profile_size = RunConfig(profile=config.profile).images_per_class or spec.train_images // len(spec.classes)
+    return steps_per_epoch(config, profile_size * len(spec.classes) // config.tasks)
+
+
+def _random_images(config: RunConfig, steps: int) -> Dataset:
+    """Images that make the first task last `steps` steps."""
+    spec, generator = SPECS[config.dataset], torch.Generator().manual_seed(0)
+    count = steps * config.batch_size * config.tasks
+    images = torch.randint(256, (count, spec.channels, spec.size, spec.size), generator=generator, dtype=torch.uint8)
+    split = Split(images, torch.arange(count) % len(spec.classes))
+    return Dataset(spec, split, split)

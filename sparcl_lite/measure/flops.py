@@ -1,0 +1,253 @@
+"""FLOPs of training: in the SparCL paper's convention and honestly, planned from a configuration or counted live.
+
+1 multiply-accumulate (MAC) = 2 FLOPs; convolutions and linear layers only, as in the paper. See docs/metrics.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from sparcl_lite.config import RigL, RunConfig, SparCL, StaticMask
+from sparcl_lite.data.specs import SPECS
+from sparcl_lite.data.streams import samples_per_class, steps_per_epoch
+from sparcl_lite.masks import prunable_weights
+from sparcl_lite.methods import METHODS
+from sparcl_lite.methods.base import Passes
+from sparcl_lite.models import build
+from sparcl_lite.sparsity.rigl import drop_fraction, schedule_at
+from sparcl_lite.sparsity.schedule import data_fraction, mask_adjustment, samples_in_epoch
+
+FLOPS_PER_MAC = 2
+DGM_FACTOR = 0.90  # the one constant with which the paper's convention gives all 12 published SparCL values
+Densities = dict[str, float]
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One convolution or linear layer: MACs and output values per image, and whether SparCL prunes it."""
+
+    name: str
+    macs: int
+    outputs: int
+    parameters: int
+    prunable: bool
+
+
+@cache
+def layer_costs(network: str, width: int, channels: int, size: int, classes: int) -> tuple[LayerCost, ...]:
+    """Costs of every layer for one `size` x `size` image, in order of execution."""
+    model = build(network, width=width, channels=channels, classes=classes, seed=0).eval()
+    prunable, found, handles = prunable_weights(model), [], []
+
+    def record(name: str) -> Callable:
+        def hook(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+            values = output[0].numel()
+            macs = values * module.weight[0].numel()
+            count = sum(p.numel() for p in module.parameters())
+            found.append(LayerCost(f"{name}.weight", macs, values, count, f"{name}.weight" in prunable))
+
+        return hook
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            handles.append(module.register_forward_hook(record(name)))
+    with torch.no_grad():
+        model(torch.zeros(1, channels, size, size))
+    for handle in handles:
+        handle.remove()
+    return tuple(found)
+
+
+def costs_of(config: RunConfig) -> tuple[LayerCost, ...]:
+    """Layer costs of the configuration's network on its data set."""
+    spec = SPECS[config.dataset]
+    return layer_costs(config.network, config.width, spec.channels, spec.size, len(spec.classes))
+
+
+def macs(costs: tuple[LayerCost, ...], density: Densities | None = None) -> float:
+    """MACs of one image's forward pass at the given weight densities (missing: dense)."""
+    density = density or {}
+    return sum(cost.macs * density.get(cost.name, 1.0) for cost in costs)
+
+
+def density_factor(costs: tuple[LayerCost, ...], weight_density: float) -> float:
+    """D(s): the share of dense MACs left when the prunable layers have `weight_density` and the others are dense."""
+    return macs(costs, {c.name: weight_density for c in costs if c.prunable}) / macs(costs)
+
+
+def paper_flops(config: RunConfig) -> float:
+    """Training FLOPs in the paper's convention.
+
+    units x 2 MACs x training images x epochs x D(s) x mean data fraction x 0.90 with DGM. Forward and backward of the
+    current batch are 3 units; each replay (or teacher) pass counts one forward pass, in all tasks.
+    """
+    costs, spec, sparse = costs_of(config), SPECS[config.dataset], config.sparse
+    images = samples_per_class(config, spec) * len(spec.classes)
+    unit = FLOPS_PER_MAC * macs(costs) * images * config.epochs
+    total = METHODS[config.method].paper_units(config) * unit
+    if sparse:
+        total *= density_factor(costs, sparse.weight_density)
+        total *= data_fraction(sparse, config.epochs)
+        total *= DGM_FACTOR if isinstance(sparse, SparCL) and sparse.dgm else 1.0
+    return total
+
+
+@dataclass
+class Ledger:
+    """Honest FLOPs: what was executed, by part, at the densities of the moment.
+
+    A dense engine that multiplies masks onto dense weights does not save these operations; the ledger counts what a
+    sparse one has to do.
+    """
+
+    costs: tuple[LayerCost, ...]
+    forward: float = 0.0
+    input_gradient: float = 0.0
+    weight_gradient: float = 0.0
+    importance: float = 0.0
+    auxiliary: float = 0.0
+
+    def add_training(self, samples: int, weights: Densities, gradients: Densities) -> None:
+        """Forward and backward of so many samples (no input gradient at the stem)."""
+        self.forward += FLOPS_PER_MAC * samples * macs(self.costs, weights)
+        self.input_gradient += FLOPS_PER_MAC * samples * macs(self.costs[1:], weights)
+        self.weight_gradient += FLOPS_PER_MAC * samples * macs(self.costs, gradients)
+
+    def add_importance(self, samples: int, weights: Densities) -> None:
+        """Passes that only measure the gradients of existing prunable weights (for CWI and CGI)."""
+        prunable = tuple(c for c in self.costs if c.prunable)
+        after_first = self.costs[self.costs.index(prunable[0]) + 1 :]
+        parts = (self.costs, after_first, prunable)  # forward, input gradients, weight gradients
+        self.importance += FLOPS_PER_MAC * samples * sum(macs(part, weights) for part in parts)
+
+    def add_auxiliary(self, passes: Passes, weights: Densities) -> None:
+        """What a method does beside its training steps: teachers, Fisher information, features of exemplars."""
+        parts = (self.costs, self.costs[1:], self.costs)
+        backward = sum(macs(part, weights) for part in parts) if passes.training else 0.0
+        forward = macs(self.costs, weights) if passes.forward else 0.0
+        self.auxiliary += FLOPS_PER_MAC * (passes.training * backward + passes.forward * forward)
+
+    def by_part(self) -> dict[str, float]:
+        """FLOPs by part."""
+        names = ("forward", "input_gradient", "weight_gradient", "importance", "auxiliary")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def total(self) -> float:
+        """All FLOPs."""
+        return sum(self.by_part().values())
+
+
+class PassCounter:
+    """Counts the samples of every pass through the network, and through copies made of it, until someone asks."""
+
+    def __init__(self, network: nn.Module):
+        counts = self.counts = {"training": 0, "forward": 0}
+
+        def count(module: nn.Module, inputs: tuple) -> None:  # no method: copies of the network share this one
+            counts["training" if torch.is_grad_enabled() else "forward"] += len(inputs[0])
+
+        network.conv1.register_forward_pre_hook(count)
+
+    def take(self) -> Passes:
+        """The passes since the last call: with a graph (training), and without one."""
+        taken = Passes(**self.counts)
+        self.counts.update(training=0, forward=0)
+        return taken
+
+
+def planned_ledger(config: RunConfig) -> Ledger:
+    """The honest count that a run of `config` ends with, from its schedule alone.
+
+    Exact for balanced tasks and the `paper` variant; `drop_dead_weights` may end a little lower when run.
+    """
+    plan = _Plan(config)
+    phases = 1 if config.method == "joint" else config.tasks
+    size = samples_per_class(config, SPECS[config.dataset]) * config.classes // phases
+    for task in range(phases):
+        plan.run_task(task, size)
+    return plan.ledger
+
+
+class _Plan:
+    """The state of `planned_ledger`: density and samples shown as the epochs go by."""
+
+    def __init__(self, config: RunConfig):
+        self.config, self.sparse = config, config.sparse
+        self.method, self.ledger = METHODS[config.method], Ledger(costs_of(config))
+        self.density = self.sparse.weight_density if self.sparse else 1.0
+        self.size = self.shown = 0
+
+    def uniform(self, density: float) -> Densities:
+        return {c.name: density for c in self.ledger.costs if c.prunable}
+
+    def buffered(self, task: int, shown: np.ndarray) -> np.ndarray:
+        """Entries in the buffer after so many samples of the run were shown."""
+        if not self.method.uses_buffer:
+            return np.zeros_like(shown)
+        return self.method.planned_buffer(self.config, task, self.size, shown)
+
+    def run_task(self, task: int, size: int) -> None:
+        """All epochs of a task of so many samples, and what the method does around them."""
+        config, self.size = self.config, size
+        presented = self.method.planned_samples(config, task, size)
+        steps = sum(
+            steps_per_epoch(config, samples_in_epoch(self.sparse, presented, e, config.epochs))
+            for e in range(config.epochs)
+        )
+        done, before = 0, self.shown
+        for epoch in range(config.epochs):
+            samples = samples_in_epoch(self.sparse, presented, epoch, config.epochs)
+            self.adjust_mask(task, epoch, samples)
+            done += self.run_epoch(task, samples, done, steps)
+        passes = self.method.planned_auxiliary(config, task, size, self.shown - before)
+        self.ledger.add_auxiliary(passes, self.uniform(self.density))
+
+    def adjust_mask(self, task: int, epoch: int, samples: int) -> None:
+        """TDM's probes and the new density, where the schedule has an adjustment; SNIP's one probe."""
+        if isinstance(self.sparse, StaticMask) and self.sparse.kind == "snip" and task == epoch == 0:
+            self.ledger.add_importance(min(self.config.batch_size, samples), {})
+        if not isinstance(self.sparse, SparCL) or not self.sparse.tdm:
+            return
+        action = mask_adjustment(self.sparse, task, epoch, self.config.epochs)
+        if action:
+            filled = self.buffered(task, np.array([self.shown]))
+            self.probe(self.sparse.cwi_gradient, self.sparse.cwi_batches, samples, filled)
+            self.density = 1 - action[1]
+
+    def run_epoch(self, task: int, samples: int, done: int, planned: int) -> int:
+        """Training steps of one epoch, with DGM's refreshes and RigL's updates; returns their number."""
+        config, steps = self.config, steps_per_epoch(self.config, samples)
+        before = np.arange(steps) * config.batch_size  # samples shown in this epoch before each step
+        current = np.minimum(config.batch_size, samples - before)
+        filled = self.buffered(task, self.shown + before)
+        draws = self.method.replay_passes * (task >= config.replay_from_task)
+        passed = current + draws * np.minimum(config.replay_batch_size, filled)
+        dense_gradient = np.zeros(steps, dtype=bool)
+        weights = self.uniform(self.density)
+        gradients = full = weights
+        if isinstance(self.sparse, SparCL) and self.sparse.dgm:
+            refresh = np.arange(steps) % self.sparse.gradient_interval == 0
+            self.probe(self.sparse.cgi_gradient, 1, samples, filled[refresh])
+            dense_gradient = refresh & (self.sparse.cgi_gradient == "total")
+            gradients = self.uniform(self.sparse.gradient_density)
+        if isinstance(self.sparse, RigL):
+            start, total = schedule_at(config, task, planned)
+            moves = [drop_fraction(self.sparse, start + done + step, total) > 0 for step in range(steps)]
+            dense_gradient, full = np.array(moves, dtype=bool), self.uniform(1.0)
+        self.ledger.add_training(int(passed[dense_gradient].sum()), weights, full)
+        self.ledger.add_training(int(passed[~dense_gradient].sum()), weights, gradients)
+        self.shown += int(current.sum())
+        return steps
+
+    def probe(self, source: str, batches: int, samples: int, filled: np.ndarray) -> None:
+        """Passes that measure importance: one entry of `filled` (buffer content) per measurement."""
+        if source == "separate":
+            config, weights = self.config, self.uniform(self.density)
+            on_task = len(filled) * min(config.batch_size, samples)
+            on_buffer = np.minimum(config.replay_batch_size, filled).sum()
+            self.ledger.add_importance(batches * int(on_task + on_buffer), weights)
