@@ -1,0 +1,74 @@
+"""The command line, `sparcl-lite`.
+
+Results go to stdout, progress to stderr; wrong input ends with one line on stderr and exit code 2. The commands are in
+`training`, `reports` and `upkeep`.
+"""
+
+import sys
+import warnings
+
+import typer
+from pydantic import ValidationError
+
+from sparcl_lite.cli import reports, training, upkeep
+from sparcl_lite.errors import KitError
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Reproduce sparse continual learning: run, compare with the papers, judge their claims.",
+)
+app.add_typer(training.app)
+app.add_typer(reports.app)
+app.add_typer(upkeep.data_app, name="data")
+app.add_typer(upkeep.store_app, name="store")
+
+#: The base of what typer raises when it cannot read the arguments: click's class, or that of its own copy of click.
+UsageError = typer.BadParameter.__base__
+
+
+def main() -> None:
+    """Entry point: anything the user can mend ends with one line on stderr and exit code 2."""
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    try:
+        sys.exit(app(prog_name="sparcl-lite", standalone_mode=False))
+    except UsageError as error:
+        _fail(_usage(error, sys.argv[1:]))
+    except ValidationError as error:
+        from sparcl_lite.config import explain
+
+        _fail(explain(error))
+    except KitError as error:
+        _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):  # older versions of typer turn the first into the second
+        sys.exit(130)
+
+
+def _usage(error: UsageError, arguments: list[str]) -> str:
+    """What is wrong with the arguments: the option, its value and what is allowed."""
+    message, parameter = error.format_message().rstrip("."), getattr(error, "param", None)
+    command = error.ctx.command if error.ctx else None
+    if hasattr(command, "commands"):
+        return f"{message}; allowed: {', '.join(command.commands)}"
+    if parameter is not None:
+        value = _value_of(parameter.opts, arguments)
+        return message + (f", got {value!r}" if value else "") + (f"; {parameter.help}" if parameter.help else "")
+    if command:
+        options = [option for p in command.params for option in p.opts if option.startswith("--")]
+        return f"{message}; allowed: {', '.join([*options, '--help'])}"
+    return message
+
+
+def _value_of(options: list[str], arguments: list[str]) -> str | None:
+    """The value that the command line gives an option, as it was written."""
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in options:
+            return value if equals else following
+    return None
+
+
+def _fail(message: str) -> None:
+    print(f"sparcl-lite: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

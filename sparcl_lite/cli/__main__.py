@@ -1,0 +1,6 @@
+"""`python -m sparcl_lite.cli` is `sparcl-lite`."""
+
+from sparcl_lite.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Options that several commands share, and how they become configurations, experiments and stores."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sparcl_lite.errors import KitError
+
+Profile = Annotated[str, typer.Option(help="smoke, lite or paper")]
+StorePath = Annotated[Path, typer.Option(help="folder of finished runs", envvar="SPARCL_LITE_STORE")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON, and nothing else, on stdout")]
+Dataset = Annotated[str | None, typer.Option(help="data set; the profile's own when left out")]
+Method = Annotated[str, typer.Option(help="sgd, joint, ewc, lwf, packnet, lps, agem, icarl, fdr, er, der or der++")]
+SPARSE_KINDS = "sparcl, snip, rigl, random, magnitude"
+Sparse = Annotated[str | None, typer.Option(help=f"{SPARSE_KINDS}; dense when left out")]
+Sparsity = Annotated[float | None, typer.Option(help="share of zero weights, 0 <= s < 1")]
+BufferSize = Annotated[int | None, typer.Option(help="samples that the replay buffer holds")]
+Variant = Annotated[str, typer.Option(help="of sparcl: paper, or official: as the authors' code behaves")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="any field: lr=0.05, sparse.p_intra=0.005; repeatable")]
+Scheduler = Annotated[str | None, typer.Option(help="address of a Dask scheduler; this machine when left out")]
+Seeds = Annotated[int, typer.Option(min=1, help="runs per table row, at most")]
+EVIDENCE = Path("results")
+
+
+def config_from(
+    profile: str, dataset: str | None, method: str, sparse: str | None, sparsity: float | None,
+    buffer_size: int | None, variant: str, settings: list[str] | None, **more: Any,
+):  # fmt: skip
+    from sparcl_lite.config import RunConfig
+
+    given = {"profile": profile, "method": method, "dataset": dataset, "buffer_size": buffer_size} | more
+    given = {name: value for name, value in given.items() if value is not None}
+    if sparse:
+        given["sparse"] = {"kind": sparse} | ({} if variant == "paper" else {"variant": variant})
+        if sparsity is not None:
+            given["sparse"]["sparsity"] = sparsity
+    elif sparsity is not None:
+        raise KitError(f"sparsity = {sparsity}: needs --sparse; allowed: {SPARSE_KINDS}")
+    elif variant != "paper":
+        raise KitError(f"variant = {variant!r}: needs --sparse sparcl")
+    for name, value in assignments(settings).items():
+        place = given
+        *parents, last = name.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise KitError(f"{name}: {parent} has no fields; allowed: those of sparse, e.g. sparse.sparsity=0.9")
+        place[last] = value
+    return RunConfig(**given)
+
+
+def assignments(texts: list[str] | None) -> dict[str, Any]:
+    values = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise KitError(f"{text!r} is no assignment; allowed: NAME=VALUE, e.g. lr=0.05")
+        try:
+            values[name] = json.loads(value)
+        except json.JSONDecodeError:
+            values[name] = value
+    return values
+
+
+def experiment_named(name: str, profile: str, dataset: str | None):
+    from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
+
+    if name not in EXPERIMENTS:
+        raise KitError(f"experiment = {name!r}: unknown; allowed: {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name](profile=profile, **({"dataset": dataset} if dataset else {}))
+
+
+def store_with_evidence(path: Path):
+    from sparcl_lite.store import Store
+
+    return Store(path, *([EVIDENCE] if EVIDENCE.is_dir() else []))

@@ -1,0 +1,152 @@
+"""Commands that show what came out: table, claims, reproduce, render."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sparcl_lite.cli.options import (
+    Dataset,
+    Json,
+    Profile,
+    Scheduler,
+    Seeds,
+    StorePath,
+    assignments,
+    experiment_named,
+    store_with_evidence,
+)
+from sparcl_lite.errors import KitError
+
+app = typer.Typer()
+
+
+@app.command()
+def table(
+    name: Annotated[str, typer.Argument(help="sparcl_table1 or sparcl_table3")],
+    profile: Profile = "lite",
+    dataset: Dataset = None,
+    seeds: Seeds = 10,
+    store: StorePath = Path("build/store"),
+    markdown: Annotated[bool, typer.Option("--markdown", help="as a GitHub table")] = False,
+    as_json: Json = False,
+) -> None:
+    """A paper's table beside ours, from the stored runs (it trains nothing).
+
+    Example: sparcl-lite table sparcl_table1 --markdown
+    """
+    from sparcl_lite.report.tables import comparison
+
+    experiment = experiment_named(name, profile, dataset)
+    frame = experiment.stored(seeds=seeds, store=store_with_evidence(store))
+    if frame.empty:
+        raise KitError(f"{name}: no run of it in {store}; make them with: sparcl-lite sweep {name}")
+    shown = comparison(experiment, frame)
+    if as_json:
+        print(shown.frame.to_json(orient="records", indent=1))
+    else:
+        print(shown.to_markdown() if markdown else shown)
+
+
+@app.command()
+def claims(
+    profile: Profile = "lite",
+    dataset: Dataset = None,
+    seeds: Seeds = 10,
+    store: StorePath = Path("build/store"),
+    as_json: Json = False,
+) -> None:
+    """The papers' claims with verdicts, from the stored runs (it trains nothing).
+
+    Example: sparcl-lite claims --json
+    """
+    judged = _judged(profile, dataset, seeds, store_with_evidence(store))
+    if as_json:
+        print(json.dumps([_plain(entry) for entry in judged], indent=1))
+        return
+    _print_scoreboard(judged)
+
+
+@app.command()
+def reproduce(
+    notebooks: Annotated[list[str] | None, typer.Argument(help="names of notebooks; all when left out")] = None,
+    profile: Profile = "lite",
+    seeds: Seeds = 1,
+    scheduler: Scheduler = None,
+    output: Annotated[Path, typer.Option(help="folder of report/, figures/ and store/")] = Path("build"),
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="a notebook's parameter: NAME=VALUE; repeatable")
+    ] = None,
+) -> None:
+    """Train, run every notebook headless, write report/index.html and figures/, print the scoreboard of claims.
+
+    Example: sparcl-lite reproduce quickstart --profile smoke
+    """
+    from sparcl_lite.report import site
+    from sparcl_lite.report.tables import scoreboard, verdict_line
+    from sparcl_lite.store import Store
+
+    output = output.absolute()
+    store = Store(output / "store")
+    chosen = site.select(notebooks or [])
+    store.check_usable(needed_bytes=2**26)
+    values = {
+        "profile": profile,
+        "seeds": seeds,
+        "scheduler": scheduler or "",
+        "store": str(store.root),
+        "evidence": "",
+        "figures": str(output / "figures"),
+    }
+    given = assignments(parameter)
+    pages = site.reproduce(chosen, output, values, given)
+    profile, dataset, seeds = (given.get(name, values.get(name)) for name in ("profile", "dataset", "seeds"))
+    judged = _judged(profile, dataset, seeds, store)
+    how = f"Profile {profile}, up to {seeds} seed(s) a row; no run is from the committed results."
+    index = site.write_index(output, pages, scoreboard(judged), verdict_line(judged), how)
+    _print_scoreboard(judged)
+    print(f"report: {index}\nfigures: {output / 'figures'}")
+
+
+@app.command()
+def render(notebooks: Annotated[list[str] | None, typer.Argument(help="names; all when left out")] = None) -> None:
+    """Re-render the committed notebooks, figures/ and the README's tables from the committed results/.
+
+    Example: sparcl-lite render sparcl_table1
+    """
+    from sparcl_lite.report import site
+
+    site.render(site.select(notebooks or []))
+
+
+def _judged(profile: str, dataset: str | None, seeds: int, store):
+    from sparcl_lite.papers import claims as claims_module
+    from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
+
+    experiments = {name: experiment_named(name, profile, dataset) for name in EXPERIMENTS}
+    frames = {name: e.stored(seeds=seeds, store=store) for name, e in experiments.items()}
+    return claims_module.judge(claims_module.claims("sparcl"), experiments, frames)
+
+
+def _print_scoreboard(judged: list) -> None:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    from sparcl_lite.report.tables import scoreboard, verdict_line
+
+    shown = scoreboard(judged).frame
+    grid = RichTable(*shown.columns, title="Claims", show_lines=True)
+    for row in shown.itertuples(index=False):
+        grid.add_row(*map(str, row))
+    Console(width=None if sys.stdout.isatty() else 150).print(grid)
+    print(verdict_line(judged))
+
+
+def _plain(entry) -> dict[str, Any]:
+    """A judged claim as JSON values, NaN as null."""
+    values = {"verdict": entry.verdict, "evidence": [asdict(e) for e in entry.evidence], "reason": entry.reason}
+    text = json.dumps(entry.claim.model_dump() | values)
+    return json.loads(text, parse_constant=lambda _: None)

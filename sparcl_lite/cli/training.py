@@ -1,0 +1,153 @@
+"""Commands that train, or say what training costs: run, sweep, flops, bench."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparcl_lite.cli.options import (
+    BufferSize,
+    Dataset,
+    Json,
+    Method,
+    Profile,
+    Scheduler,
+    Seeds,
+    Set,
+    Sparse,
+    Sparsity,
+    StorePath,
+    Variant,
+    config_from,
+    experiment_named,
+)
+from sparcl_lite.errors import KitError
+
+app = typer.Typer()
+bench_app = typer.Typer(help="Time training on this machine.\n\nExample: sparcl-lite bench overhead")
+app.add_typer(bench_app, name="bench")
+
+
+@app.command()
+def run(
+    profile: Profile = "lite",
+    dataset: Dataset = None,
+    method: Method = "der++",
+    sparse: Sparse = None,
+    sparsity: Sparsity = None,
+    buffer_size: BufferSize = None,
+    variant: Variant = "paper",
+    seed: Annotated[int, typer.Option(min=0, help="of everything random in the run")] = 0,
+    set_: Set = None,
+    store: StorePath = Path("build/store"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="of the processor")] = 1,
+    as_json: Json = False,
+) -> None:
+    """One run, from the store when it is there.
+
+    Example: sparcl-lite run --method der++ --sparse sparcl --sparsity 0.9 --buffer-size 200 --seed 0
+    """
+    from sparcl_lite.runs import label
+    from sparcl_lite.runs import run as run_config
+
+    config = config_from(profile, dataset, method, sparse, sparsity, buffer_size, variant, set_, seed=seed)
+    result = run_config(config, store=store, device=device, threads=threads, progress=True)
+    if as_json:
+        print(result.model_dump_json(indent=1))
+        return
+    print(f"{label(config)}, seed {seed}")
+    print(f"Class-IL {result.class_il:.2f} %, Task-IL {result.task_il:.2f} %, forgetting {_text(result.forgetting)}")
+    print(f"training FLOPs {result.flops.paper:.3g} (paper's convention), {result.flops.honest:.3g} (honest)")
+    print(f"trained in {result.seconds.train:.1f} s; kept as {config.key} in {store}")
+
+
+@app.command()
+def sweep(
+    experiments: Annotated[list[str], typer.Argument(help="sparcl_table1, sparcl_table3, ...")],
+    profile: Profile = "lite",
+    dataset: Dataset = None,
+    seeds: Seeds = 10,
+    store: StorePath = Path("build/store"),
+    scheduler: Scheduler = None,
+) -> None:
+    """Train every run of an experiment that the store lacks.
+
+    Example: sparcl-lite sweep sparcl_table1 sparcl_table3 --seeds 5
+    """
+    from sparcl_lite.store import Store
+    from sparcl_lite.sweeps import sweep as sweep_configs
+
+    chosen = [experiment_named(name, profile, dataset) for name in experiments]
+    configs = [c for e in chosen for row in e.rows for c in e.configs(row, seeds)]
+    results = sweep_configs(configs, store=Store(store), scheduler=scheduler)
+    print(f"{len({r.config.key for r in results})} runs in {store}")
+
+
+@app.command()
+def flops(
+    profile: Profile = "paper",
+    dataset: Dataset = None,
+    method: Method = "der++",
+    sparse: Sparse = None,
+    sparsity: Sparsity = None,
+    buffer_size: BufferSize = None,
+    variant: Variant = "paper",
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Training FLOPs of a configuration, from its schedule: the paper's convention and an honest count.
+
+    Example: sparcl-lite flops --dataset cifar10 --method der++ --sparse sparcl --sparsity 0.75 --profile paper
+    """
+    from sparcl_lite.measure.flops import paper_flops, planned_ledger
+
+    config = config_from(profile, dataset, method, sparse, sparsity, buffer_size, variant, set_)
+    ledger = planned_ledger(config)
+    values = {"paper": paper_flops(config), "honest": ledger.total, "by_part": ledger.by_part()}
+    if as_json:
+        print(json.dumps(values, indent=1))
+        return
+    for name, value in (values | ledger.by_part()).items():
+        if name != "by_part":
+            print(f"{name:16} {value:.4g}")
+
+
+@bench_app.command("overhead")
+def bench_overhead(
+    profile: Annotated[list[str] | None, typer.Option(help="whose network: lite, paper; both when left out")] = None,
+    sparsity: Annotated[float, typer.Option(help="of the sparse step")] = 0.9,
+    threads: Annotated[int, typer.Option(min=1, help="of the processor")] = 2,
+    repeats: Annotated[int, typer.Option(min=5, help="epochs that are timed")] = 5,
+    as_json: Json = False,
+) -> None:
+    """How much of a DER++ step is neither forward nor backward.
+
+    Example: sparcl-lite bench overhead --profile lite
+    """
+    from sparcl_lite.bench import overhead
+
+    steps = {"smoke": 20, "lite": 16, "paper": 4}
+    reports = {}
+    names = profile or ["lite", "paper"]
+    for name in names:
+        if name not in steps:
+            raise KitError(f"profile = {name!r}: unknown; allowed: {', '.join(steps)}")
+    for name in names:
+        for kind, level in (("dense", None), ("sparse", sparsity)):
+            report = overhead(profile=name, sparsity=level, threads=threads, steps=steps[name], repeats=repeats)
+            reports[f"{name}, {kind}"] = report
+            if not as_json:
+                parts = ", ".join(
+                    f"{part} {report[part]:.1f}" for part in ("forward", "backward", "update", "overhead")
+                )
+                print(
+                    f"{name}, {kind}: {report['total']:.1f} ms a step ({parts}): {100 * report['share']:.1f} % overhead"
+                )
+    if as_json:
+        print(json.dumps(reports, indent=1))
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

@@ -1,0 +1,1 @@
+"""What the reproduced papers say: reference values, and per paper its experiments and claims."""

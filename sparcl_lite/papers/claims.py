@@ -1,0 +1,185 @@
+"""Claims as data, and their verdicts computed from finished runs.
+
+A claim is a statement, its source, the comparisons that decide it and a rule with a margin, all written down before
+the runs. A verdict is `reproduced`, `partly`, `not reproduced` or `not testable here`.
+"""
+
+import tomllib
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Literal, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sparcl_lite.config import RunConfig
+from sparcl_lite.measure.flops import paper_flops, planned_ledger
+from sparcl_lite.measure.statistics import Interval, holm, paired_interval, paired_permutation_test
+from sparcl_lite.papers.experiments import Experiment
+
+REPRODUCED, PARTLY, NOT, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable here"
+RATIO_TOLERANCE = 0.05  # the papers print FLOPs with two digits
+
+
+class Claim(BaseModel):
+    """One statement of a paper and the rule that decides it; see the head of the paper's `claims.toml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    statement: str
+    source: str
+    rule: Literal["above", "not_below", "flops_ratio", "flops_below", "untestable"]
+    experiment: str
+    comparisons: list[tuple[str, str]]
+    margin: float = Field(0.0, ge=0)
+    expected: float | None = None
+    ratio: float | None = None
+    scale: Literal["runs", "paper"] = "runs"
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _check_decidable(self) -> Self:
+        if self.rule == "untestable" and not self.reason:
+            raise ValueError(f"{self.id}: rule = 'untestable' needs a reason")
+        if self.rule != "untestable" and not self.comparisons:
+            raise ValueError(f"{self.id}: comparisons is empty; rule = {self.rule!r} needs one or more")
+        if self.rule == "flops_ratio" and self.ratio is None:
+            raise ValueError(f"{self.id}: rule = 'flops_ratio' needs ratio")
+        return self
+
+
+@dataclass
+class Evidence:
+    """One comparison: the effect (points, or a FLOPs ratio), its interval, the seeds and the exact test."""
+
+    a: str
+    b: str
+    effect: Interval
+    p: float | None = None
+    p_holm: float | None = None
+    note: str = ""
+    outcome: str = UNTESTABLE
+
+
+@dataclass
+class Judged:
+    """A claim with its verdict and what it rests on."""
+
+    claim: Claim
+    verdict: str
+    evidence: list[Evidence] = field(default_factory=list)
+    reason: str = ""
+
+
+def claims(paper: str) -> list[Claim]:
+    """The claims of a paper."""
+    text = resources.files(f"sparcl_lite.papers.{paper}").joinpath("claims.toml").read_text()
+    return [Claim.model_validate(entry) for entry in tomllib.loads(text)["claim"]]
+
+
+def judge(listed: list[Claim], experiments: dict[str, Experiment], runs: dict[str, pd.DataFrame]) -> list[Judged]:
+    """Verdicts of all claims; `runs` holds what is known of each experiment (see `Experiment.stored`)."""
+    judged = []
+    for claim in listed:
+        if obstacle := _obstacle(claim, experiments):
+            judged.append(Judged(claim, UNTESTABLE, reason=obstacle))
+            continue
+        experiment = experiments[claim.experiment]
+        frame = runs.get(claim.experiment, pd.DataFrame())
+        evidence = [RULES[claim.rule](claim, experiment, frame, a, b) for a, b in claim.comparisons]
+        judged.append(Judged(claim, _verdict(evidence), evidence, _reason(evidence)))
+    _correct([e for entry in judged for e in entry.evidence])
+    return judged
+
+
+def _obstacle(claim: Claim, experiments: dict[str, Experiment]) -> str:
+    """Why the claim cannot be judged whatever the runs say; empty when it can."""
+    if claim.rule == "untestable":
+        return claim.reason
+    experiment = experiments[claim.experiment]
+    if not experiment.printed:
+        return f"other settings than those of the paper's {experiment.item}"
+    missing = {name for pair in claim.comparisons for name in pair} - {row.id for row in experiment.rows}
+    return f"no row {', '.join(sorted(missing))} in this experiment" if missing else ""
+
+
+def paired(frame: pd.DataFrame, a: str, b: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Values of two rows over the seeds that both have."""
+    if frame.empty:
+        return np.array([]), np.array([])
+    values = frame[frame["row"].isin((a, b))].pivot_table(index="seed", columns="row", values=metric)
+    if not {a, b} <= set(values.columns):
+        return np.array([]), np.array([])
+    both = values[[a, b]].dropna()
+    return both[a].to_numpy(), both[b].to_numpy()
+
+
+def _accuracy(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
+    left, right = paired(frame, a, b, "class_il")
+    if not len(left):
+        return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note="no runs of both rows")
+    effect = paired_interval(left, right)
+    if len(left) == 1:
+        return Evidence(a, b, effect, note="one seed: no interval")
+    bound = claim.margin if claim.rule == "above" else -claim.margin
+    outcome = REPRODUCED if effect.low > bound else PARTLY if effect.mean > bound else NOT
+    return Evidence(a, b, effect, paired_permutation_test(left, right + bound), outcome=outcome)
+
+
+def _flops_ratio(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
+    """FLOPs of b / a in the paper's convention at the paper's own size; the honest ratio goes beside it."""
+    small, large = (_at_paper_size(experiment, name) for name in (a, b))
+    ratio = paper_flops(large) / paper_flops(small)
+    honest = planned_ledger(large).total / planned_ledger(small).total
+    outcome = REPRODUCED if ratio >= claim.ratio * (1 - RATIO_TOLERANCE) else NOT
+    note = f"{ratio:.1f}x in the paper's convention, {honest:.1f}x counted honestly (planned at its size, not run)"
+    return Evidence(a, b, Interval(ratio, ratio, ratio, 1), note=note, outcome=outcome)
+
+
+def _at_paper_size(experiment: Experiment, row: str) -> RunConfig:
+    return RunConfig(**(experiment.row(row).values | {"profile": "paper", "dataset": "cifar10"}))
+
+
+def _flops_below(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
+    left, right = paired(frame, a, b, "flops_honest")
+    if not len(left):
+        return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note="no runs of both rows")
+    ratios = left / right
+    effect = Interval(float(ratios.mean()), float(ratios.min()), float(ratios.max()), len(ratios))
+    low, mean, high = (f"{100 * (value - 1):+.1f}" for value in (effect.low, effect.mean, effect.high))
+    spread = "the same in every run" if low == high else f"from {low} to {high}"
+    note = f"{mean} % honest FLOPs, {spread}, n {effect.n}"
+    return Evidence(a, b, effect, note=note, outcome=REPRODUCED if effect.high < 1 else NOT)
+
+
+RULES = {
+    "not_below": _accuracy,
+    "above": _accuracy,
+    "flops_ratio": _flops_ratio,
+    "flops_below": _flops_below,
+}
+
+
+def _verdict(evidence: list[Evidence]) -> str:
+    """One outcome when all agree, `partly` when mixed; but a mean alone does not make up for a failure beside it."""
+    outcomes = {e.outcome for e in evidence}
+    if UNTESTABLE in outcomes:
+        return UNTESTABLE
+    if outcomes == {PARTLY, NOT}:
+        return NOT
+    return outcomes.pop() if len(outcomes) == 1 else PARTLY
+
+
+def _reason(evidence: list[Evidence]) -> str:
+    notes = [e.note for e in evidence if e.outcome == UNTESTABLE]
+    return notes[0] if notes else ""
+
+
+def _correct(evidence: list[Evidence]) -> None:
+    """Holm's correction over every test of the list."""
+    tested = [e for e in evidence if e.p is not None]
+    if tested:
+        for entry, corrected in zip(tested, holm([e.p for e in tested]), strict=True):
+            entry.p_holm = float(corrected)

@@ -1,0 +1,41 @@
+"""The README's results: tables between markers, written from the committed results and never by hand."""
+
+import re
+from pathlib import Path
+
+from sparcl_lite.papers import claims as claims_module
+from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
+from sparcl_lite.report.tables import Table, comparison, scoreboard, verdict_line
+from sparcl_lite.store import Store
+
+ALL_SEEDS = 10
+TABLE_COLUMNS = ["buffer", "method", "Class-IL paper", "Class-IL ours", "Class-IL difference", "Class-IL verdict", "n"]
+CLAIM_COLUMNS = ["claim", "measured", "verdict"]
+
+
+def blocks(results: Path) -> dict[str, str]:
+    """Markdown of each marked block of the README, from the runs in `results`."""
+    store, experiments = Store(results), {name: make(profile="lite") for name, make in EXPERIMENTS.items()}
+    frames = {name: e.stored(seeds=ALL_SEEDS, store=store) for name, e in experiments.items()}
+    table = comparison(experiments["sparcl_table1"], frames["sparcl_table1"])
+    judged = claims_module.judge(claims_module.claims("sparcl"), experiments, frames)
+    board = scoreboard(judged)
+    return {
+        "table1": _select(table, TABLE_COLUMNS).to_markdown(),
+        "claims": f"{verdict_line(judged)}\n\n{_select(board, CLAIM_COLUMNS).to_markdown()}",
+    }
+
+
+def filled(text: str, results: Path) -> str:
+    """The README's text with every block between `<!-- NAME -->` and `<!-- end NAME -->` written anew."""
+    for name, block in blocks(results).items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
+        text, count = re.subn(pattern, lambda m, b=block: f"{m[1]}\n{b}\n\n{m[2]}", text, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"README: {count} blocks named {name}, allowed: 1")
+    return text
+
+
+def _select(table: Table, columns: list[str]) -> Table:
+    italic = {(row, column) for row, column in table.italic if column in columns}
+    return Table(table.frame[columns], table.caption, italic)

@@ -1,0 +1,181 @@
+"""Tables that show paper | ours +- interval | verdict, as HTML in a notebook, text in a terminal, or Markdown."""
+
+import html
+import math
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from sparcl_lite.measure.statistics import Interval, paired_interval, t_interval
+from sparcl_lite.papers.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, Judged, paired
+from sparcl_lite.papers.experiments import Experiment
+from sparcl_lite.papers.reference import reference
+
+COLOURS = {REPRODUCED: "#d5ecd9", PARTLY: "#fcefc7", NOT: "#f8d7d3", UNTESTABLE: "#eeeeee"}
+METRIC_NAMES = {"class_il": "Class-IL", "task_il": "Task-IL"}
+
+
+@dataclass
+class Table:
+    """A table of text cells; `italic` holds the (row number, column) of values whose source is not confirmed."""
+
+    frame: pd.DataFrame
+    caption: str = ""
+    italic: set[tuple[int, str]] = field(default_factory=set)
+
+    def _repr_html_(self) -> str:
+        styler = self.frame.style.hide(axis="index").set_uuid("kit").set_caption(html.escape(self.caption))
+        styler = styler.format(escape="html").format_index(escape="html", axis="columns")
+        styler = styler.map(lambda v: f"background-color: {COLOURS[v]}" if v in COLOURS else "")
+        styles = pd.DataFrame("", index=self.frame.index, columns=self.frame.columns)
+        for row, column in self.italic:
+            styles.loc[self.frame.index[row], column] = "font-style: italic"
+        return styler.apply(lambda _: styles, axis=None).to_html()
+
+    def __repr__(self) -> str:
+        return f"{self.caption}\n{self.frame.to_string(index=False)}"
+
+    def to_markdown(self) -> str:
+        """A GitHub table; unconfirmed values in italics."""
+        lines = ["| " + " | ".join(self.frame.columns) + " |", "|" + "---|" * len(self.frame.columns)]
+        for number, (_, row) in enumerate(self.frame.iterrows()):
+            cells = (f"*{v}*" if (number, c) in self.italic else str(v) for c, v in row.items())
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+
+def plus_minus(interval: Interval, digits: int = 1) -> str:
+    """`71.3 ± 1.2` (half the 95 % interval), or the mean alone when a single seed gives no interval."""
+    if interval.n < 2:
+        return f"{interval.mean:.{digits}f}"
+    return f"{interval.mean:.{digits}f} ± {(interval.high - interval.low) / 2:.{digits}f}"
+
+
+def direction_verdict(printed: float | None, effect: Interval) -> str:
+    """Whether ours differs from the baseline in the paper's direction.
+
+    `reproduced`: the interval of our paired difference lies on the paper's side of zero; `partly`: only its mean does;
+    `not reproduced`: the mean is on the other side; `not testable here`: fewer than two seeds, or no printed direction.
+    """
+    if not printed or math.isnan(printed) or effect.n < 2:
+        return UNTESTABLE
+    sign = 1 if printed > 0 else -1
+    low, mean = min(sign * effect.low, sign * effect.high), sign * effect.mean
+    if low > 0:
+        return REPRODUCED
+    return PARTLY if mean > 0 else NOT
+
+
+def comparison(experiment: Experiment, frame: pd.DataFrame, *, column: str = "cifar10") -> Table:
+    """The paper's table beside ours: accuracy with interval, difference to the baseline row, verdict, FLOPs."""
+    printed = _printed(experiment, column)
+    lines, italic = [], set()
+    for row in experiment.rows:
+        ours = frame[frame["row"] == row.id]
+        if ours.empty:
+            continue
+        line = {"method": row.label}
+        if experiment.item == "table1":
+            line = {"buffer": row.values["buffer_size"] or "-", **line}
+        for metric, name in METRIC_NAMES.items():
+            cell = printed.get((row.id, metric))
+            line[f"{name} paper"] = _printed_text(cell)
+            line[f"{name} ours"] = plus_minus(t_interval(ours[metric]))
+            line |= _difference(experiment, frame, printed, row, metric, name)
+            if cell is not None and cell["provenance"] != "verified":
+                italic.add((len(lines), f"{name} paper"))
+        flops = printed.get((row.id, "flops"))
+        line["FLOPs paper"] = "-" if flops is None else f"{flops['value']:.2g}".replace("e+", "e")
+        if flops is not None and flops["provenance"] != "verified":
+            italic.add((len(lines), "FLOPs paper"))
+        line["FLOPs ours (honest)"] = f"{ours['flops_honest'].mean():.2e}".replace("e+", "e")
+        line["n"] = len(ours)
+        lines.append(line)
+    table = pd.DataFrame(lines)
+    empty = [c for c in table.columns if c.startswith("Task-IL paper") and (table[c] == "-").all()]
+    return Table(
+        table.drop(columns=[*empty, *(c.replace("paper", "verdict") for c in empty)]), _caption(column), italic
+    )
+
+
+def _difference(experiment, frame, printed, row, metric, name) -> dict[str, str]:
+    if row.against is None:
+        return {f"{name} difference": "baseline", f"{name} verdict": "-"}
+    left, right = paired(frame, row.id, row.against, metric)
+    if not len(left):
+        return {f"{name} difference": "-", f"{name} verdict": UNTESTABLE}
+    effect = paired_interval(left, right)
+    mine, base = printed.get((row.id, metric)), printed.get((row.against, metric))
+    difference = None if mine is None or base is None else mine["value"] - base["value"]
+    paper = "" if difference is None else f" (paper {difference:+.1f})"
+    text = ("+" if effect.mean >= 0 else "") + plus_minus(effect)
+    if effect.n < (frame["row"] == row.id).sum():
+        text += f", n {effect.n}"  # the baseline has fewer seeds
+    return {f"{name} difference": text + paper, f"{name} verdict": direction_verdict(difference, effect)}
+
+
+def _printed(experiment: Experiment, column: str) -> dict[tuple[str, str], dict]:
+    lines = reference(experiment.paper, experiment.item)
+    lines = lines[lines["column"].str.startswith(f"{column}/") & experiment.printed]
+    return {(line["row"], line["column"].split("/")[1]): line for line in lines.to_dict("records")}
+
+
+def _printed_text(cell: dict | None) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell['value']:.2f}" + ("" if pd.isna(cell["std"]) else f" ± {cell['std']:.2f}")
+
+
+def _caption(column: str) -> str:
+    return (
+        f"Paper ({column}): its own mean ± std, italics where recalled and not confirmed. Ours: mean ± half of the "
+        "95 % interval over n seeds. Difference: to the baseline row, paired by seed. Verdict: is the difference on "
+        "the paper's side?"
+    )
+
+
+def scoreboard(judged: list[Judged]) -> Table:
+    """One line per claim: statement, what was measured, verdict."""
+    lines = [
+        {
+            "claim": entry.claim.statement,
+            "source": entry.claim.source,
+            "expected": _expected(entry),
+            "measured": "; ".join(_measured(entry, e) for e in entry.evidence) or entry.reason,
+            "verdict": entry.verdict,
+        }
+        for entry in judged
+    ]
+    return Table(
+        pd.DataFrame(lines),
+        "Claims; effects in points of Class-IL accuracy [95 % interval]; p: of no difference from the bound, "
+        "Holm-corrected over the tests of this table",
+    )
+
+
+def _expected(entry: Judged) -> str:
+    claim = entry.claim
+    texts = {
+        "not_below": f"at most {claim.margin:g} lower",
+        "above": f"above {claim.margin:g}" + ("" if claim.expected is None else f" (paper {claim.expected:+g})"),
+        "flops_ratio": f"{claim.ratio:g}x" if claim.ratio else "",
+        "flops_below": "fewer FLOPs",
+        "untestable": "-",
+    }
+    return texts[claim.rule]
+
+
+def _measured(entry: Judged, evidence) -> str:
+    where = f"{evidence.a} vs {evidence.b}: "
+    effect = evidence.effect
+    if entry.claim.rule.startswith("flops") or effect.n == 0:
+        return where + evidence.note
+    if effect.n == 1:
+        return where + f"{effect.mean:+.1f} ({evidence.note})"
+    return where + f"{effect.mean:+.1f} [{effect.low:.1f}, {effect.high:.1f}], p {evidence.p_holm:.3f}, n {effect.n}"
+
+
+def verdict_line(judged: list[Judged]) -> str:
+    """`5 reproduced, 1 partly, 2 not reproduced, 1 not testable here`."""
+    verdicts = [entry.verdict for entry in judged]
+    return ", ".join(f"{verdicts.count(v)} {v}" for v in (REPRODUCED, PARTLY, NOT, UNTESTABLE))
