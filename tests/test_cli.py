@@ -1,0 +1,258 @@
+"""The command line keeps its contract: JSON alone on stdout, one line and exit code 2 for anything wrong."""
+
+import functools
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+from sparcl_lite import cli
+from sparcl_lite.result import RunResult
+
+RUN = ["run", "--dataset", "digits", "--method", "der++", "--sparse", "sparcl", "--sparsity", "0.9",
+       "--buffer-size", "200", "--seed", "0", "--profile", "smoke"]  # fmt: skip
+TINY = [*RUN, "--set", "tasks=2", "--set", "images_per_class=10"]
+
+
+@pytest.fixture(autouse=True)
+def _somewhere_else(tmp_path, monkeypatch):
+    """No command may depend on, or write to, the folder of the checkout."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("SPARCL_LITE_STORE", raising=False)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs `sparcl-lite` with these arguments in this process: exit code, stdout, stderr without progress."""
+
+    def called(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sparcl-lite", *map(str, arguments)])
+        capsys.readouterr()
+        with warnings.catch_warnings():  # of `showwarning`, which main replaces
+            warnings.simplefilter("default")
+            with pytest.raises(SystemExit) as stop:
+                cli.main()
+        out, err = capsys.readouterr()
+        lines = [line for line in re.split(r"[\r\n]+", err) if line.strip() and "|" not in line]
+        return stop.value.code or 0, out, [line for line in lines if not re.match(r"\[\d+/\d+\] ", line)]
+
+    return called
+
+
+def test_run_prints_the_result_and_keeps_it(call, tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    code, out, err = call(*RUN, "--store", store, "--json")
+    assert (code, err) == (0, [])
+    result = json.loads(out)
+    assert set(result) == set(RunResult.model_fields)
+    assert {"dataset": "digits", "method": "der++", "buffer_size": 200, "seed": 0}.items() <= result["config"].items()
+    assert result["config"]["sparse"]["sparsity"] == 0.9
+    assert set(result["flops"]) == {"paper", "honest", "by_part"}
+    assert set(result["seconds"]) == {"train", "eval"}
+    monkeypatch.setattr("sparcl_lite.runs._train", lambda *_: pytest.fail("trained again"))
+    assert call(*RUN, "--store", store, "--json") == (0, out, [])
+    code, out, _ = call("store", "list", "--store", store)
+    assert code == 0
+    assert f"sparcl-der++ 0.90, buffer 200, digits, seed 0: Class-IL {result['class_il']:.2f} %" in out
+    assert call("store", "verify", "--store", store)[0] == 0
+    assert call("store", "prune", "--store", store)[0] == 0
+    assert call("store", "list", "--store", store)[1] == out
+
+
+def test_run_without_store_keeps_it_where_it_was_called(call, tmp_path):
+    code, out, err = call(*TINY)
+    assert (code, err) == (0, [])
+    (kept,) = (tmp_path / "here" / "build" / "store").glob("*.json")
+    assert kept.stem in out
+    assert "Class-IL" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--sparse sparcl --sparsity 0.75 --buffer-size 500", 2.527e15),
+        ("--method der++", 13.886e15),
+        ("--method er", 11.11e15),
+    ],
+)
+def test_flops_are_the_papers(call, options, expected):
+    code, out, err = call("flops", "--dataset", "cifar10", "--profile", "paper", "--json", *options.split())
+    assert (code, err) == (0, [])
+    values = json.loads(out)
+    assert set(values) == {"paper", "honest", "by_part"}
+    assert values["paper"] == pytest.approx(expected, rel=0.01)
+    assert sum(values["by_part"].values()) == pytest.approx(values["honest"])
+
+
+def test_claims_as_json_and_as_a_table(call, tmp_path):
+    code, out, err = call("claims", "--json", "--store", tmp_path / "empty")
+    assert (code, err) == (0, [])
+    listed = {entry["id"]: entry for entry in json.loads(out, parse_constant=lambda _: pytest.fail("NaN is no JSON"))}
+    assert listed["flops-23x"]["verdict"] == "reproduced"
+    assert listed["phone-3.1x"]["verdict"] == "not testable here"
+    assert {entry["verdict"] for name, entry in listed.items() if name != "flops-23x"} == {"not testable here"}
+    assert listed["tdm-accuracy"]["evidence"][0]["effect"]["mean"] is None
+    code, out, err = call("claims", "--store", tmp_path / "empty")
+    assert (code, err) == (0, [])
+    assert f"1 reproduced, 0 partly, 0 not reproduced, {len(listed) - 1} not testable here" in out
+    assert not (tmp_path / "empty").exists()
+
+
+def test_a_table_of_stored_runs(call, tmp_path):
+    assert call(*RUN, "--store", tmp_path / "s", "--set", "buffer_size=500", "--set", "sparse.sparsity=0.75")[0] == 0
+    for form, start in ((["--json"], "["), (["--markdown"], "| method"), ([], "Paper")):
+        code, out, err = call("table", "sparcl_table3", "--profile", "smoke", "--store", tmp_path / "s", *form)
+        assert (code, err) == (0, [])
+        assert out.startswith(start)
+        assert "TDM + DDR + DGM" in out
+
+
+COMMANDS = ["run", "sweep", "table", "claims", "flops", "reproduce", "render", "data", "data fetch", "data verify",
+            "store", "store list", "store verify", "store prune", "bench", "bench overhead"]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(call, command):
+    code, out, err = call(*command.split(), "--help")
+    assert (code, err) == (0, [])
+    assert "Example: sparcl-lite " in " ".join(out.split())
+    listed = call("--help")[1]
+    assert re.search(rf"^  {command.split()[0]} ", listed, re.MULTILINE)
+
+
+WRONG = {
+    "run --dataset mnist": ("dataset = 'mnist'", "digits"),
+    "run --sparse sparcl --sparsity 1.5": ("sparsity = 1.5", "less than 1"),
+    "run --sparsity 0.9": ("sparsity = 0.9", "needs --sparse"),
+    "run --variant official": ("variant = 'official'", "--sparse"),
+    "run --sparse sparcl --variant nobody": ("variant = 'nobody'", "'paper' or 'official'"),
+    "run --method hal": ("method = 'hal'", "'der++'"),
+    "run --sparse lottery": ("sparse.kind = 'lottery'", "sparcl, random, magnitude, snip, rigl"),
+    "run --profile huge": ("profile = 'huge'", "smoke, lite, paper"),
+    "run --set warmth=3": ("warmth", "not a parameter"),
+    "run --set lr": ("'lr'", "NAME=VALUE"),
+    "run --set lr=fast": ("lr = 'fast'", "number"),
+    "run --set profile.x=1": ("profile.x", "sparse"),
+    "run --set sparse=1": ("sparse = 1", "dictionary"),
+    "run --device cuda": ("device = 'cuda'", "cpu"),
+    "run --seed -1": ("'--seed'", "'-1'", "0"),
+    "run --threads=0": ("'--threads'", "'0'", "1"),
+    "claims --seeds 0": ("'--seeds'", "'0'", "1"),
+    "claims --seeds few": ("'--seeds'", "'few'", "integer"),
+    "claims --seeds": ("'--seeds'",),
+    "claims --colour red": ("--colour", "allowed: --profile"),
+    "table": ("'name'", "sparcl_table1"),
+    "table sparcl_table2": ("experiment = 'sparcl_table2'", "sparcl_table3"),
+    "table sparcl_table1 --profile smoke": ("sparcl_table1", "sparcl-lite sweep"),
+    "sweep sparcl_table9": ("experiment = 'sparcl_table9'", "sparcl_table3"),
+    "reproduce nowhere": ("notebook = 'nowhere'", "quickstart"),
+    "reproduce quickstart -p foo=1": ("foo", "buffer_size"),
+    "reproduce sparcl_table1 quickstart -p buffers=[200]": ("quickstart: buffers", "buffer_size"),
+    "reproduce quickstart -p sparsity": ("'sparsity'", "NAME=VALUE"),
+    "data fetch mnist": ("dataset = 'mnist'", "cifar10"),
+    "bench overhead --profile huge": ("profile = 'huge'", "paper"),
+    "fly": ("'fly'", "run, sweep"),
+    "data fly": ("'fly'", "fetch, verify"),
+    "store": ("list, verify, prune",),
+    "": ("command", "run, sweep"),
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_wrong_input_is_one_line_and_harms_nothing(call, tmp_path, monkeypatch, arguments):
+    monkeypatch.setattr("sparcl_lite.training.Trainer.run", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, out, err = call(*shlex.split(arguments))
+    assert (code, out) == (2, "")
+    (line,) = err
+    assert line.startswith("sparcl-lite: ")
+    for part in WRONG[arguments]:
+        assert part in line
+    assert not list((tmp_path / "here").rglob("*.json"))
+
+
+def test_an_unwritable_store_is_named(call, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    for arguments in (TINY, ["sweep", "sparcl_table3", "--profile", "smoke"]):
+        code, out, (line,) = call(*arguments, "--store", tmp_path / "file" / "store")
+        assert (code, out) == (2, "")
+        assert f"store = {tmp_path / 'file' / 'store'}: cannot be written to" in line
+    code, _, (line,) = call("reproduce", "quickstart", "--output", tmp_path / "file")
+    assert code == 2
+    assert "cannot be written to" in line
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_truncated_result_is_set_aside_and_the_next_call_redoes_it(call, tmp_path):
+    store = tmp_path / "store"
+    assert call(*TINY, "--store", store)[0] == 0
+    (kept,) = store.glob("*.json")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[: len(whole) // 2])
+    code, out, (line,) = call(*TINY, "--store", store, "--json")
+    assert (code, out) == (2, "")
+    assert "is damaged" in line
+    assert "set aside" in line
+    assert (store / "damaged" / kept.name).read_bytes() == whole[: len(whole) // 2]
+    code, out, err = call(*TINY, "--store", store, "--json")
+    assert (code, err) == (0, [])
+    assert json.loads(out)["class_il"] == json.loads(whole)["class_il"]
+
+
+def test_missing_data_without_a_network_is_quick_and_says_what_to_do(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "data"))
+    for variable in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9" if "http" in variable.lower() else "")
+    for arguments in (["run", "--dataset", "cifar10", "--profile", "smoke"], ["data", "fetch", "cifar10"]):
+        code, out, (line,) = call(*arguments)
+        assert (code, out) == (2, "")
+        assert "cifar10 is not available" in line
+        assert f"into {tmp_path / 'data'} and run again" in line
+    assert not [path for path in (tmp_path / "data").iterdir() if path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["sparcl_table1", "-p", 'seeds="x"'], ("sparcl_table1: seeds = 'x'", "integer", "buffers")),
+        (["quickstart", "-p", "sparsity=1.5"], ("quickstart: sparsity = 1.5", "less than 1")),
+    ],
+)
+def test_a_wrong_value_of_a_notebook_parameter(call, tmp_path, arguments, parts):
+    code, out, (line,) = call("reproduce", *arguments, "--profile", "smoke", "--output", tmp_path / "out")
+    assert (code, out) == (2, "")
+    for part in parts:
+        assert part in line
+    assert not list((tmp_path / "out").rglob("store/*.json"))
+
+
+def test_the_installed_program_ends_quietly_when_interrupted(tmp_path):
+    store = tmp_path / "store"
+    command = [Path(sys.executable).with_name("sparcl-lite"), *RUN, "--set", "epochs=2000", "--store", store]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # jobs in the background ignore it
+    with subprocess.Popen(command, preexec_fn=heeding, **pipes) as process:
+        while not list(store.glob("checkpoints/*.pt")) and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert not list(store.glob("*.json"))
+
+
+def test_a_method_that_must_know_the_task_shows_no_class_il(call, tmp_path):
+    dense = ["run", "--profile", "smoke", "--set", "tasks=2", "--set", "images_per_class=10"]
+    code, out, _ = call(*dense, "--method", "packnet", "--store", str(tmp_path))
+    assert (code, "Class-IL -, Task-IL " in out) == (0, True)
+    code, out, _ = call("store", "list", "--store", str(tmp_path))
+    assert (code, "packnet, digits, seed 0: Class-IL -, Task-IL " in out) == (0, True)

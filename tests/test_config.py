@@ -1,0 +1,215 @@
+"""Profiles, keys and messages of the configuration."""
+
+import pytest
+from pydantic import ValidationError
+
+from sparcl_lite.config import REPLAY_METHODS, RunConfig, SparCL, explain
+
+
+def paper(**settings):
+    return RunConfig(profile="paper", **settings)
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "buffer_size", "lr", "alpha", "beta"),
+    [
+        ("er", "cifar10", 200, 0.1, None, None),
+        ("er", "cifar10", 500, 0.1, None, None),
+        ("er", "tiny-imagenet", 200, 0.1, None, None),
+        ("er", "tiny-imagenet", 500, 0.03, None, None),
+        ("der", "cifar10", 200, 0.03, 0.3, None),
+        ("der", "tiny-imagenet", 500, 0.03, 0.1, None),
+        ("der++", "cifar10", 200, 0.03, 0.1, 0.5),
+        ("der++", "cifar10", 500, 0.03, 0.2, 0.5),
+        ("der++", "tiny-imagenet", 200, 0.03, 0.1, 1.0),
+        ("der++", "tiny-imagenet", 500, 0.03, 0.2, 0.5),
+    ],
+)
+def test_paper_profile_has_the_published_best_values(method, dataset, buffer_size, lr, alpha, beta):
+    config = paper(method=method, dataset=dataset, buffer_size=buffer_size)
+    assert config.lr == lr
+    assert alpha is None or config.alpha == alpha
+    assert beta is None or config.beta == beta
+    assert (config.network, config.width, config.batch_size, config.replay_batch_size) == ("resnet18", 64, 32, 32)
+    assert config.epochs == (100 if dataset == "tiny-imagenet" else 50)
+    assert config.tasks == (10 if dataset == "tiny-imagenet" else 5)
+    assert (config.class_order, config.images_per_class) == ("native", 0)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "lite", "paper"])
+@pytest.mark.parametrize("as_dict", [True, False])
+def test_official_variant_switches_the_loop(profile, as_dict):
+    def loop(config):
+        return config.masked_ce, config.replay_from_task, config.drop_last, config.merge_batches
+
+    official = {"variant": "official"} if as_dict else SparCL(variant="official")
+    assert loop(RunConfig(profile=profile, sparse=official)) == (True, 1, True, False)
+    whole_batches = profile == "lite"  # there a rule of its own drops the remainder
+    assert loop(RunConfig(profile=profile, sparse=SparCL())) == (False, 0, whole_batches, True)
+    assert loop(RunConfig(profile=profile)) == (False, 0, whole_batches, True)
+    explicit = RunConfig(profile=profile, sparse=official, masked_ce=False, replay_from_task=2)
+    assert loop(explicit) == (False, 2, True, False)
+
+
+def test_explicit_values_win():
+    config = paper(method="er", dataset="tiny-imagenet", buffer_size=500, lr=0.5, epochs=7, tasks=20, beta=9)
+    assert (config.lr, config.epochs, config.tasks, config.beta) == (0.5, 7, 20, 9)
+
+
+def test_default_profile_is_lite():
+    assert RunConfig() == RunConfig(profile="lite")
+    assert RunConfig().dataset == "fashion-mnist"
+
+
+OTHERS = {
+    "dataset": "fashion-mnist",
+    "method": "er",
+    "sparse": SparCL(),
+    "seed": 1,
+    "tasks": 2,
+    "images_per_class": 41,
+    "class_order": "native",
+    "holdout": "validation",
+    "network": "resnet18",
+    "width": 9,
+    "epochs": 6,
+    "batch_size": 17,
+    "lr": 0.2,
+    "drop_last": True,
+    "masked_ce": True,
+    "buffer_size": 201,
+    "replay_batch_size": 17,
+    "replay_from_task": 1,
+    "merge_batches": False,
+    "alpha": 0.3,
+    "beta": 0.6,
+    "penalty": 0.1,
+    "gamma": 0.9,
+    "temperature": 3.0,
+    "weight_decay": 0.001,
+}
+
+
+def test_key_is_independent_of_profile_and_order_only():
+    base = RunConfig(profile="smoke")
+    fields = base.model_dump() | {"profile": "paper"}
+    assert RunConfig(**fields).key == base.key
+    assert RunConfig(**dict(reversed(fields.items()))).key == base.key
+    assert set(OTHERS) == set(RunConfig.model_fields) - {"profile"}
+    keys = [RunConfig(**base.model_dump() | {name: value}).key for name, value in OTHERS.items()]
+    assert len({base.key, *keys}) == len(OTHERS) + 1
+
+
+def test_key_ignores_fields_at_their_declared_default_so_that_new_ones_keep_old_results():
+    class Later(RunConfig):
+        new: float = 0.5
+
+    fields = RunConfig(profile="smoke", sparse=SparCL()).model_dump()
+    assert Later(**fields).key == RunConfig(**fields).key != Later(**fields, new=0.6).key
+    assert RunConfig(**fields).canonical()["sparse"] == {"kind": "sparcl"}
+
+
+SPARSE_OTHERS = {
+    "variant": "official",
+    "sparsity": 0.9,
+    "tdm": False,
+    "ddr": False,
+    "dgm": False,
+    "interval": 0.2,
+    "alpha": 0.6,
+    "beta": 0.9,
+    "p_inter": 0.02,
+    "p_intra": 0.02,
+    "growth": "gradient",
+    "initial_mask": "magnitude",
+    "cwi_gradient": "total",
+    "cwi_batches": 3,
+    "expand_first_task": True,
+    "freeze_from": 0.9,
+    "drop_dead_weights": True,
+    "freeze_bn_bias": True,
+    "removal": 0.2,
+    "removal_rule": "random",
+    "cutoff": 0.5,
+    "difficulty": "forgetting",
+    "ties": "index",
+    "kept_gradients": 0.7,
+    "gradient_interval": 31,
+    "cgi_gradient": "total",
+}
+
+
+def test_key_depends_on_every_field_of_the_sparse_part():
+    assert set(SPARSE_OTHERS) == set(SparCL.model_fields) - {"kind"}
+    base = RunConfig(profile="smoke", sparse=SparCL())
+    variations = [SparCL(**SparCL().model_dump() | {name: value}) for name, value in SPARSE_OTHERS.items()]
+    keys = [RunConfig(**base.model_dump() | {"sparse": sparse}).key for sparse in variations]
+    assert len({base.key, *keys}) == len(keys) + 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"method": "sgdd"}, ["method", "'sgdd'", "'sgd'", "'joint'", "'er'", "'der'", "'der++'"]),
+        (
+            {"sparse": {"kind": "prune"}},
+            ["sparse.kind = 'prune': unknown; allowed: sparcl, random, magnitude, snip, rigl"],
+        ),
+        ({"sparse": {"kind": "rigl", "interval": 0}}, ["sparse.interval = 0: ", "greater than or equal to 1"]),
+        ({"sparse": {"kind": "snip", "tdm": True}}, ["sparse.tdm is not a parameter"]),
+        ({"method": "packnet", "sparse": {"kind": "rigl"}}, ["'packnet' makes its own masks"]),
+        ({"method": "icarl", "buffer_size": 9}, ["buffer_size = 9", "each of 10 classes"]),
+        ({"buffer_size": "500"}, ["buffer_size", "'500'", "integer"]),
+        ({"dataset": "mnist"}, ["dataset", "'mnist'", "digits", "fashion-mnist", "cifar10"]),
+        ({"profile": "huge"}, ["profile", "'huge'", "smoke, lite, paper"]),
+        ({"seed": -1}, ["seed", "-1", "0"]),
+        ({"lr": 0}, ["lr", "0", "greater than 0"]),
+        ({"lr": float("nan")}, ["lr", "nan"]),
+        ({"epochs": 2.5}, ["epochs", "2.5", "integer"]),
+        ({"batch_size": 1}, ["batch_size", "1", "2"]),
+        ({"tasks": 3}, ["tasks", "3", "10 classes"]),
+        ({"holdout": "train"}, ["holdout", "'train'", "'test'", "'validation'"]),
+        ({"method": "er", "buffer_size": 0}, ["buffer_size", "0", "2 or more"]),
+        ({"sparse": {"sparsity": 1.0}}, ["sparse.sparsity", "1.0", "less than 1"]),
+        ({"sparse": {"growth": "none"}}, ["sparse.growth", "'none'", "'random'", "'gradient'"]),
+        ({"sparse": {"sparsity": 0.995}}, ["p_intra", "0.01", "0.995"]),
+        ({"sparse": {"sparsity": 0.0}}, ["p_inter", "0.01", "0.0"]),
+        ({"sparse": {"growth": "gradient", "cwi_gradient": "total"}}, ["growth", "gradient", "cwi_gradient"]),
+        ({"epochs": 2, "sparse": {}}, ["epochs", "2", "ddr"]),
+        ({"sparse": {"rigl": 1}}, ["sparse.rigl", "not a parameter"]),
+        ({"momentum": 0.9}, ["momentum", "not a parameter"]),
+    ],
+)
+def test_bad_input_is_one_line_naming_field_value_and_what_is_allowed(settings, parts):
+    with pytest.raises(ValidationError) as raised:
+        RunConfig(**{"profile": "smoke"} | settings)
+    message = explain(raised.value)
+    assert "\n" not in message
+    assert [part for part in parts if part not in message] == [], message
+
+
+@pytest.mark.parametrize("method", REPLAY_METHODS)
+def test_replay_needs_a_buffer_and_others_do_not(method):
+    with pytest.raises(ValidationError, match="buffer_size = 0"):
+        RunConfig(method=method, buffer_size=0)
+    assert RunConfig(method="sgd", buffer_size=0).buffer_size == 0
+
+
+def test_configurations_are_frozen():
+    config = RunConfig(sparse=SparCL())
+    with pytest.raises(ValidationError):
+        config.lr = 1.0
+    with pytest.raises(ValidationError):
+        config.sparse.sparsity = 0.5
+
+
+def test_nominal_densities():
+    assert SparCL(sparsity=0.75).weight_density == pytest.approx(0.25)
+    assert SparCL(sparsity=0.75).gradient_density == pytest.approx(0.20)
+    assert SparCL(sparsity=0.75, tdm=False).gradient_density == pytest.approx(0.8)
+    assert SparCL(sparsity=0.9, dgm=False).gradient_density == pytest.approx(0.1)
+
+
+def test_json_round_trip():
+    config = paper(sparse=SparCL(variant="official", sparsity=0.9))
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config

@@ -1,0 +1,167 @@
+"""FLOPs: every published value, the honest plan against real runs, and ledgers by hand."""
+
+import copy
+
+import pytest
+import torch
+
+from sparcl_lite.config import METHODS, PACKING_METHODS, RigL, RunConfig, SparCL, StaticMask
+from sparcl_lite.data.sources import load
+from sparcl_lite.measure.flops import (
+    LayerCost,
+    Ledger,
+    PassCounter,
+    costs_of,
+    density_factor,
+    macs,
+    paper_flops,
+    planned_ledger,
+)
+from sparcl_lite.measure.memory import training_memory
+from sparcl_lite.methods.base import Passes
+from sparcl_lite.models import build
+from sparcl_lite.training import Trainer, planned_steps
+
+DIGITS = load("digits")
+
+
+def paper(method, dataset="cifar10", **settings):
+    return RunConfig(profile="paper", method=method, dataset=dataset, **settings)
+
+
+@pytest.mark.parametrize(
+    ("method", "cifar", "tiny"),
+    [("sgd", 8.3, 13.3), ("ewc", 8.3, 13.3), ("lwf", 8.3, 13.3), ("packnet", 5.0, 7.3), ("lps", 5.0, 7.3)]
+    + [(name, 11.1, 17.8) for name in ("agem", "icarl", "er", "der")]
+    + [(name, 13.9, 22.2) for name in ("fdr", "der++")],
+)
+def test_dense_values_as_published(method, cifar, tiny):
+    assert round(paper_flops(paper(method)) / 1e15, 1) == cifar
+    assert round(paper_flops(paper(method, "tiny-imagenet")) / 1e16, 1) == tiny
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "unit", "published"),
+    [
+        ("er", "cifar10", 1e15, (2.0, 0.9, 0.5)),
+        ("der++", "cifar10", 1e15, (2.5, 1.1, 0.6)),
+        ("er", "tiny-imagenet", 1e16, (3.2, 1.4, 0.8)),
+        ("der++", "tiny-imagenet", 1e16, (4.0, 1.8, 1.0)),
+    ],
+)
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_all_twelve_sparcl_values_as_published(method, dataset, unit, published, variant):
+    sparse = [SparCL(sparsity=s, variant=variant) for s in (0.75, 0.9, 0.95)]
+    found = [paper_flops(paper(method, dataset, sparse=s)) / unit for s in sparse]
+    assert [round(value, 1) for value in found] == list(published)
+
+
+def test_sparcl_value_to_four_digits_and_ablation():
+    def total(**parts):
+        return paper_flops(paper("der++", buffer_size=500, sparse=SparCL(sparsity=0.75, **parts))) / 1e15
+
+    assert total() == pytest.approx(2.527, rel=1e-2)
+    assert round(total(), 3) == 2.527
+    assert round(total(ddr=False, dgm=False), 1) == 3.6
+    assert round(total(dgm=False), 1) == 2.8
+    assert round(total(ddr=False), 1) == 3.3
+    assert round(total(), 1) == 2.5
+
+
+def test_prunable_share_of_the_networks():
+    costs = costs_of(paper("er"))
+    assert macs(tuple(c for c in costs if c.prunable)) == 547_356_672
+    assert [round(density_factor(costs, 1 - s), 4) for s in (0.75, 0.9, 0.95)] == [0.2609, 0.1131, 0.0638]
+
+
+@pytest.mark.parametrize(("method", "honest"), [("er", 15.0), ("der++", 21.7)])
+def test_honest_dense_counts_with_replay_from_the_second_task(method, honest):
+    total = planned_ledger(paper(method, replay_from_task=1)).total
+    assert total / 1e15 == pytest.approx(honest, rel=5e-3)
+    assert planned_ledger(paper(method)).total > 1.1 * total
+
+
+# Stem, one prunable layer, head; costs chosen so that every part is a different number.
+COSTS = (
+    LayerCost("stem", macs=10, outputs=5, parameters=7, prunable=False),
+    LayerCost("block", macs=100, outputs=3, parameters=50, prunable=True),
+    LayerCost("head", macs=1, outputs=2, parameters=4, prunable=False),
+)
+
+
+def test_ledger_by_hand():
+    ledger = Ledger(COSTS)
+    ledger.add_training(3, {"block": 0.5}, {"block": 0.25})
+    assert ledger.forward == 2 * 3 * (10 + 50 + 1)
+    assert ledger.input_gradient == 2 * 3 * (50 + 1)  # none at the stem
+    assert ledger.weight_gradient == 2 * 3 * (10 + 25 + 1)
+    ledger.add_importance(2, {"block": 0.5})
+    # forward of all, input gradients of what follows the first prunable layer, weight gradients of the prunable
+    assert ledger.importance == 2 * 2 * ((10 + 50 + 1) + 1 + 50)
+    assert set(ledger.by_part()) == {"forward", "input_gradient", "weight_gradient", "importance", "auxiliary"}
+    assert ledger.total == sum(ledger.by_part().values()) == 366 + 306 + 216 + 448
+    assert macs(COSTS) == 111
+    assert density_factor(COSTS, 0.1) == pytest.approx(21 / 111)
+
+
+def test_pass_counter_tells_training_from_forward_passes_and_follows_copies():
+    network = build("small", width=8, channels=1, classes=10, seed=0)
+    counter, x = PassCounter(network), torch.zeros(3, 1, 8, 8)
+    network.train()(x)
+    network(x[:2])
+    with torch.no_grad():
+        network.features(x)
+        copy.deepcopy(network).eval()(x[:1])
+    assert counter.take() == Passes(training=5, forward=4)
+    assert counter.take() == Passes()
+
+
+SPARSE = {
+    "dense": None,
+    "paper": SparCL(sparsity=0.75, gradient_interval=3),
+    "official": SparCL(variant="official", sparsity=0.75, gradient_interval=3),
+    "snip": StaticMask(kind="snip", sparsity=0.75),
+    "rigl": RigL(sparsity=0.75, interval=3),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "sparse"),
+    [(m, s) for m in METHODS for s in SPARSE if s in ("dense", "paper") and m not in PACKING_METHODS]
+    + [(m, "dense") for m in PACKING_METHODS]
+    + [(m, s) for m in ("sgd", "er", "der++") for s in ("official", "snip", "rigl")],
+)
+def test_plan_equals_the_ledger_of_a_real_run(method, sparse):
+    small = {"images_per_class": 25, "epochs": 4, "buffer_size": 60, "tasks": 2}
+    config = RunConfig(profile="smoke", method=method, sparse=SPARSE[sparse], **small)
+    trainer = Trainer(config, DIGITS)
+    trainer._evaluate = lambda seen: None
+    trainer.run()
+    planned, counted = planned_ledger(config).by_part(), trainer.ledger.by_part()
+    assert sum(counted.values()) == trainer.ledger.total > 0
+    if sparse == "official":  # weights and gradients that are zero drop out (many on digits' 1x1 maps): fewer, if any
+        assert 0.95 * sum(planned.values()) < trainer.ledger.total < 1.005 * sum(planned.values())
+    else:
+        assert counted == pytest.approx(planned, rel=1e-12 if sparse == "dense" else 1e-2)
+    assert trainer.totals["steps"] == planned_steps(config)
+    assert (counted["importance"] > 0) == (sparse in ("paper", "snip"))
+    assert (counted["auxiliary"] > 0) == (method in ("ewc", "lwf", "icarl", "fdr"))
+
+
+def test_training_memory_by_hand():
+    sparse = SparCL(sparsity=0.75)
+    config = RunConfig(profile="smoke", method="der++", sparse=sparse, buffer_size=30)
+    # small network, width 8: 3x3 convolutions in three blocks; 8x8 images make maps of 4x4, 2x2 and 1x1
+    prunable = 9 * (8 * 8 + 8 * 8 + 8 * 16 + 16 * 16 + 16 * 32 + 32 * 32)
+    dense = 9 * 8 + 8 * 16 + 16 * 32 + (32 * 10 + 10)  # stem, two shortcuts, head
+    maps = 3 * 8 * 16 + 3 * 16 * 4 + 3 * 32 * 1 + 10  # stem and block 1; blocks 2 and 3 with shortcuts; head
+    assert training_memory(config) == {
+        "weights": round(4 * (dense + 0.25 * prunable)),
+        "gradients": round(4 * (dense + 0.2 * prunable)),
+        "activations": 4 * (16 + 2 * 16) * maps,
+        "buffer": 30 * (64 + 8 + 40),
+    }
+    plain = training_memory(RunConfig(profile="smoke", method="sgd"))
+    assert plain["weights"] == plain["gradients"] == 4 * (dense + prunable)
+    assert plain["activations"] == 4 * 16 * maps
+    assert plain["buffer"] == 0

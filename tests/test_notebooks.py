@@ -1,0 +1,204 @@
+"""Committed notebooks are whole and show no machine; each runs from nothing, with real training and real outputs."""
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from sparcl_lite.errors import KitError
+from sparcl_lite.notebook import NotebookParameters, notebooks_folder
+from sparcl_lite.report import site
+from sparcl_lite.store import Store
+
+NOTEBOOKS = sorted(notebooks_folder().glob("*.ipynb"))
+LARGEST = 500_000  # bytes
+ABSOLUTE_PATH = re.compile(r"(?<![\w.~:/-])/(?:home|root|work|Users|tmp|usr|opt|mnt|var)/|\b[A-Z]:\\+\w")
+
+
+def texts(cell):
+    """The source and all text of the outputs of a cell; images are base64, not text."""
+    yield cell["source"]
+    for output in cell.get("outputs", []):
+        yield output.get("text", "")
+        yield from output.get("traceback", [])
+        yield from (text for kind, text in output.get("data", {}).items() if kind.startswith("text/"))
+
+
+def problems(notebook):
+    """What keeps a notebook from being committed."""
+    cells = notebook["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    outputs = [output for cell in code for output in cell["outputs"]]
+    printed = "".join(output["text"] for output in outputs if output.get("name") == "stdout")
+    found = []
+    if any(cell["execution_count"] is None for cell in code):
+        found.append("a code cell that was not executed")
+    if [cell["execution_count"] for cell in code if cell["execution_count"]] != list(range(1, len(code) + 1)):
+        found.append("cells executed out of order")
+    if sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) != 1:
+        found.append("not one cell tagged parameters")
+    if not re.search(r"^(check|verdict): ", printed, re.MULTILINE):
+        found.append("no cell printed check: or verdict:")
+    if any(ABSOLUTE_PATH.search(text) for cell in cells for text in texts(cell)):
+        found.append("an absolute path")
+    if any("papermill" in part["metadata"] for part in (notebook, *cells)) or any(
+        "injected-parameters" in cell["metadata"].get("tags", []) for cell in cells
+    ):
+        found.append("papermill metadata")
+    if any(output.get("name") == "stderr" for output in outputs):
+        found.append("stderr")
+    if any(output["output_type"] == "error" for output in outputs):
+        found.append("an error")
+    if len(nbformat.writes(notebook).encode()) > LARGEST:
+        found.append("too large")
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_committed_notebooks_are_whole(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert problems(notebook) == []
+
+
+def sound():
+    """A small notebook without problems."""
+    markdown = nbformat.v4.new_markdown_cell("# Title")
+    parameters = nbformat.v4.new_code_cell("seeds = 1", execution_count=1, metadata={"tags": ["parameters"]})
+    output = nbformat.v4.new_output("stream", name="stdout", text="check: fine\n")
+    check = nbformat.v4.new_code_cell("print('check: fine')", execution_count=2, outputs=[output])
+    return nbformat.v4.new_notebook(cells=[markdown, parameters, check], metadata={})
+
+
+def stream(name, text):
+    return nbformat.v4.new_output("stream", name=name, text=text)
+
+
+BREAKS = {
+    "a code cell that was not executed": lambda nb: nb.cells[1].update(execution_count=None),
+    "cells executed out of order": lambda nb: nb.cells[1].update(execution_count=7),
+    "not one cell tagged parameters": lambda nb: nb.cells[1].update(metadata={}),
+    "no cell printed check: or verdict:": lambda nb: nb.cells[2].update(outputs=[]),
+    "an absolute path": lambda nb: nb.cells[0].update(source="see /" + "home/me/results"),
+    "papermill metadata": lambda nb: nb.metadata.update(papermill={}),
+    "stderr": lambda nb: nb.cells[2].outputs.append(stream("stderr", "warning")),
+    "an error": lambda nb: nb.cells[2].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="")),
+    "too large": lambda nb: nb.cells[2].outputs.append(stream("stdout", "x" * LARGEST)),
+}
+
+
+def test_a_sound_notebook_has_no_problems():
+    assert problems(sound()) == []
+
+
+@pytest.mark.parametrize("expected", BREAKS)
+def test_every_guard_can_fail(expected):
+    broken = copy.deepcopy(sound())
+    BREAKS[expected](broken)
+    assert expected in problems(broken)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda nb: nb.cells[1].update(source='store = "/' + 'work/store"'),
+        lambda nb: nb.cells[2].outputs.append(stream("stdout", "kept in /tmp/store")),
+        lambda nb: nb.cells[2].outputs.append(
+            nbformat.v4.new_output("display_data", data={"text/html": "<td>C:" + "\\Users\\me</td>"})
+        ),
+        lambda nb: nb.cells[2].outputs.append(
+            nbformat.v4.new_output("error", ename="E", evalue="", traceback=["File /usr/lib/x.py"])
+        ),
+    ],
+)
+def test_absolute_paths_are_found_in_sources_and_outputs(place):
+    broken = sound()
+    place(broken)
+    assert "an absolute path" in problems(broken)
+
+
+def test_papermills_marks_are_found_in_cells():
+    for marked in ({"papermill": {}}, {"tags": ["injected-parameters"]}):
+        broken = sound()
+        broken.cells[2].metadata = marked
+        assert problems(broken) == ["papermill metadata"]
+
+
+def test_links_and_relative_paths_are_no_absolute_paths():
+    notebook = sound()
+    notebook.cells[0].source = "https://host/home/x, ../results/lite/, tcp://host:8786, notebooks/work/a, and/or"
+    assert problems(notebook) == []
+
+
+RUNS = {"quickstart": 1, "sparcl_table1": 18, "sparcl_table3": 8}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One folder for all notebooks, as `reproduce` has it, with a store that is empty at first."""
+    return tmp_path_factory.mktemp("reproduced")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", RUNS)
+def test_notebooks_run_from_nothing(name, folder):
+    (path,) = (path for path in NOTEBOOKS if path.stem == name)
+    before = path.read_bytes()
+    store, drawn = folder / name / "store", folder / name / "figures"
+    values = {"profile": "smoke", "seeds": 1, "store": str(store), "evidence": "", "figures": str(drawn)}
+    known = site.parameters_of(path)
+    values = {key: value for key, value in values.items() if key in known}
+    executed = nbformat.read(site.execute(path, folder / name / path.name, values), as_version=4)
+    assert path.read_bytes() == before
+    assert len(list(Store(store).results())) == RUNS[name]
+    assert {result.config.profile for result in Store(store).results()} == {"smoke"}
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert {"text/html", "image/png"} <= kinds
+    assert "check: " in "".join(output["text"] for output in outputs if output.get("name") == "stdout")
+    assert {p.suffix for p in drawn.iterdir()} == {".pdf", ".png", ".csv"}
+    assert all(len(pd.read_csv(points)) > 1 for points in drawn.glob("*.csv"))
+    tidy = problems(site._tidy(executed))
+    assert [problem for problem in tidy if problem != "an absolute path"] == []  # the injected store is one
+
+
+def test_every_notebook_is_tried():
+    assert [path.stem for path in NOTEBOOKS] == sorted(RUNS)
+
+
+class Parameters(NotebookParameters):
+    sparsities: list[float]
+
+
+def test_parameters_are_those_of_the_namespace():
+    p = Parameters.checked({"profile": "smoke", "sparsities": [0.9, 1], "_i1": "source", "json": json, "open": open})
+    assert (p.profile, p.sparsities, p.seeds) == ("smoke", [0.9, 1.0], 10)
+    assert p.shared() == {"profile": "smoke"}
+    assert Parameters.checked({"dataset": "digits", "sparsities": []}).shared()["dataset"] == "digits"
+    assert p.open_store().also_read == [Path("../results")]
+    assert Parameters.checked({"sparsities": [], "evidence": ""}).open_store().also_read == []
+
+
+@pytest.mark.parametrize(
+    ("namespace", "part"),
+    [
+        ({"sparsity": 0.9}, "sparsity is not a parameter"),  # for `sparsities`
+        ({"seeds": "1"}, "seeds = '1': input should be a valid integer"),
+        ({"seeds": 0}, "seeds = 0: input should be greater than or equal to 1"),
+        ({"seeds": 1.5}, "seeds = 1.5: input should be a valid integer"),
+        ({"profile": 3}, "profile = 3: input should be a valid string"),
+        ({"sparsities": 0.9}, "sparsities = 0.9: input should be a valid list"),
+        ({"sparsities": ["a"]}, "sparsities.0 = 'a': input should be a valid number"),
+    ],
+)
+def test_wrong_parameters_are_named_with_what_is_allowed(namespace, part):
+    with pytest.raises(KitError) as error:
+        Parameters.checked({"sparsities": []} | namespace)
+    assert part in str(error.value)
+    assert "profile, dataset, seeds, store, evidence, scheduler, figures, sparsities" in str(error.value)
+    assert "\n" not in str(error.value)

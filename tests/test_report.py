@@ -1,0 +1,223 @@
+"""Tables and figures show what was run, no more, and the same bytes each time."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+from sparcl_lite.measure.statistics import Interval
+from sparcl_lite.papers.claims import Claim, judge
+from sparcl_lite.papers.experiments import METRICS
+from sparcl_lite.papers.reference import reference
+from sparcl_lite.papers.sparcl.experiments import table1, table3
+from sparcl_lite.report import figures, site
+from sparcl_lite.report.tables import Table, comparison, plus_minus, scoreboard
+from sparcl_lite.runs import run
+from sparcl_lite.store import Store
+
+ONE, THREE = table1(profile="smoke"), table3(profile="smoke")
+
+
+def frame_of(experiment, seeds=3, **rows):
+    """Made-up runs: each row's Class-IL by seed; rows not named get 60, 61, ..."""
+    lines = []
+    for number, row in enumerate(experiment.rows):
+        values = rows.get(row.id, [60 + number + seed for seed in range(seeds)])
+        for seed, value in enumerate(values):
+            line = dict.fromkeys(METRICS, 1.0) | {"row": row.id, "seed": seed, "class_il": value, "task_il": 90.0}
+            lines.append(line | {"flops_honest": 1e12 * (1 + number)})
+    return pd.DataFrame(lines)
+
+
+def cells(table, label, buffer=None):
+    rows = table.frame[table.frame["method"] == label]
+    (row,) = (rows if buffer is None else rows[rows["buffer"] == buffer]).to_dict("records")
+    return row
+
+
+@pytest.fixture(scope="module")
+def compared():
+    # differences to DER++ 1, 2, 3: 2 +- t(0.975, 2) / sqrt(3) = 2 +- 2.484, and 4, 5, 6
+    rows = {"der++-200": [60, 60, 60], "sparcl-der++-0.75-200": [61, 62, 63], "sparcl-der++-0.90-200": [64, 65, 66],
+            "sparcl-der++-0.95-200": [70], "er-200": [59, 58]}  # fmt: skip
+    return comparison(ONE, frame_of(ONE, **rows))
+
+
+def test_cells_of_the_comparison(compared):
+    assert len(compared.frame) == 18
+    baseline, partly, other = (cells(compared, f"{m}DER++{s}", 200) for m, s in (("", ""), ("SparCL-", " 0.75"),
+                                                                               ("SparCL-", " 0.90")))  # fmt: skip
+    assert (baseline["Class-IL ours"], baseline["Class-IL difference"]) == ("60.0 ± 0.0", "baseline")
+    assert (baseline["Class-IL verdict"], baseline["n"]) == ("-", 3)
+    printed = reference("sparcl", "table1").set_index(["row", "column"])["value"]
+    dense, sparse = (printed[row, "cifar10/class_il"] for row in ("der++-200", "sparcl-der++-0.75-200"))
+    assert partly["Class-IL ours"] == "62.0 ± 2.5"
+    assert partly["Class-IL difference"] == f"+2.0 ± 2.5 (paper {sparse - dense:+.1f})"
+    assert partly["Class-IL verdict"] == "partly"  # the paper gains, our interval holds zero
+    assert (
+        other["Class-IL verdict"] == "not reproduced"
+        if printed["sparcl-der++-0.90-200", "cifar10/class_il"] < (dense)
+        else other["Class-IL verdict"] == "reproduced"
+    )
+    assert partly["FLOPs paper"] == f"{printed['sparcl-der++-0.75-200', 'cifar10/flops']:.2g}".replace("e+", "e")
+
+
+def test_a_single_seed_shows_no_interval_and_gets_no_verdict(compared):
+    row = cells(compared, "SparCL-DER++ 0.95", 200)
+    assert (row["Class-IL ours"], row["n"]) == ("70.0", 1)
+    assert row["Class-IL difference"].startswith("+10.0 (paper")
+    assert row["Class-IL verdict"] == row["Task-IL verdict"] == "not testable here"
+    assert plus_minus(Interval(1.0, float("nan"), float("nan"), 1)) == "1.0"
+
+
+def test_a_difference_over_fewer_pairs_than_the_row_has_runs_says_so(compared):
+    row = cells(compared, "SparCL-ER 0.75", 200)
+    assert row["n"] == 3
+    assert ", n 2" in row["Class-IL difference"]
+    assert ", n " not in cells(compared, "SparCL-DER++ 0.75", 200)["Class-IL difference"]
+
+
+def test_italics_are_for_unconfirmed_values_alone(compared):
+    lines = reference("sparcl", "table1").set_index(["row", "column"])["provenance"]
+    columns = {"Class-IL paper": "class_il", "Task-IL paper": "task_il", "FLOPs paper": "flops"}
+    expected = {
+        (number, name)
+        for number, row in enumerate(ONE.rows)
+        for name, metric in columns.items()
+        if lines.get((row.id, f"cifar10/{metric}"), "verified") != "verified"
+    }
+    assert compared.italic == expected
+    assert 0 < len(expected) < 3 * 18
+
+
+def test_what_the_paper_lacks_is_a_dash_and_columns_without_any_are_left_out():
+    table = comparison(THREE, frame_of(THREE))
+    assert not [c for c in table.frame if c in ("Task-IL paper", "Task-IL verdict")]
+    row = cells(table, "DDR + DGM")
+    assert (row["Class-IL paper"], row["FLOPs paper"], row["Class-IL verdict"]) == ("-", "-", "not testable here")
+    assert "buffer" not in table.frame
+
+
+def test_other_settings_are_not_set_beside_the_papers_numbers():
+    changed = table3(profile="smoke", sparsity=0.9)
+    table = comparison(changed, frame_of(changed))
+    assert set(table.frame["Class-IL paper"]) == set(table.frame["FLOPs paper"]) == {"-"}
+    assert set(table.frame["Class-IL verdict"]) == {"-", "not testable here"}
+    assert not table.italic
+
+
+def test_rows_without_runs_are_left_out():
+    frame = frame_of(ONE)
+    table = comparison(ONE, frame[frame["row"].isin(["sgd", "sparcl-er-0.75-200"])])
+    assert list(table.frame["method"]) == ["SGD", "SparCL-ER 0.75"]
+    assert set(table.frame["Class-IL difference"]) == {"-"}
+    assert set(table.frame["Class-IL verdict"]) == {"not testable here"}
+
+
+def test_markdown_and_html_of_a_table(compared):
+    table = Table(pd.DataFrame({"method": ["A", "B"], "value": ["1", "2"]}), "caption", {(1, "value")})
+    assert table.to_markdown() == "| method | value |\n|---|---|\n| A | 1 |\n| B | *2* |"
+    page = table._repr_html_()
+    assert page.count("font-style: italic") == 1
+    assert "caption" in page
+    assert compared._repr_html_() == compared._repr_html_()
+    assert compared._repr_html_().count("background-color: #d5ecd9") == 1  # one style for all that are reproduced
+    assert "caption" in repr(table)
+
+
+def test_text_of_a_table_is_escaped():
+    page = Table(pd.DataFrame({"a<b": ["1 < 2 & <script>"]}), "x<y")._repr_html_()
+    assert "<script>" not in page
+    assert "1 &lt; 2 &amp; &lt;script&gt;" in page
+    assert "a&lt;b" in page
+    assert "x&lt;y" in page
+
+
+def test_index_page_escapes_text(tmp_path):
+    claim = Claim(id="x", statement="<b>a & b</b>", source="s", rule="untestable", experiment="", comparisons=[],
+                  reason="<i>why</i>")  # fmt: skip
+    (tmp_path / "report").mkdir()
+    pages = [tmp_path / "report" / "a&b.html"]
+    index = site.write_index(tmp_path, pages, scoreboard(judge([claim], {}, {})), "1 <of> 1", "by <me>")
+    page = index.read_text(encoding="utf-8")
+    for raw in ("<b>a", "<i>why", "<of>", "<me>", 'href="a&b', ">a&b<"):
+        assert raw not in page
+    assert "&lt;b&gt;a &amp; b&lt;/b&gt;" in page
+    assert 'href="a&amp;b.html"' in page
+    assert index == tmp_path / "report" / "index.html"
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("store"))
+    row = table3(profile="smoke", tasks=2, images_per_class=10).row("tdm+ddr+dgm")
+    (config,) = table3(profile="smoke", tasks=2, images_per_class=10).configs(row, 1)
+    return run(config, store=store)
+
+
+DRAWN = {
+    "accuracy_by_sparsity": lambda result: figures.accuracy_by_sparsity(ONE, frame_of(ONE, **{"er-200": [50]})),
+    "ablation": lambda result: figures.ablation(THREE, frame_of(THREE)),
+    "ablation_single_seed": lambda result: figures.ablation(THREE, frame_of(THREE, seeds=1)),
+    "ablation_elsewhere": lambda result: figures.ablation(table3(sparsity=0.9), frame_of(THREE)),
+    "accuracy_matrices": figures.accuracy_matrices,
+    "training_trace": figures.training_trace,
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_is_saved_with_its_points_and_twice_the_same(name, result, tmp_path):
+    for folder in ("first", "second"):
+        with plt.style.context("default"):
+            figures.use_style()
+            figure, points = DRAWN[name](result)
+            figures.save(figure, points, tmp_path / folder, name)
+            plt.close(figure)
+    first, second = ({p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("first", "second"))
+    assert set(first) == {f"{name}.{ending}" for ending in ("pdf", "png", "csv")}
+    assert first == second
+    image = imread(tmp_path / "first" / f"{name}.png")
+    assert min(image.shape[:2]) > 300
+    assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 20  # not blank
+    saved = pd.read_csv(tmp_path / "first" / f"{name}.csv", keep_default_na=False, na_values=[""])
+    pd.testing.assert_frame_equal(saved, points, check_dtype=False, rtol=1e-5)
+
+
+def test_points_are_the_means_and_intervals_of_the_runs():
+    _, points = figures.accuracy_by_sparsity(ONE, frame_of(ONE, **{"der++-200": [60, 61, 62], "er-200": [50]}))
+    ours = points[points["source"] == "ours"].set_index("row")
+    assert len(ours) == 18
+    assert ours.loc["der++-200", ["class_il", "low", "high", "n"]].tolist() == pytest.approx(
+        [61, 61 - 2.4841, 61 + 2.4841, 3], abs=1e-3
+    )
+    assert ours.loc["er-200", ["low", "high"]].isna().all()
+    _, points = figures.ablation(THREE, frame_of(THREE, none=[60, 60, 60], tdm=[61, 62, 63, 90], dgm=[59]))
+    points = points.set_index("row")
+    assert points.loc["tdm", ["difference", "n"]].tolist() == [2, 3]  # pairs
+    assert points.loc["none", ["difference", "low", "high", "n", "honest_share"]].tolist() == [0, 0, 0, 3, 1]
+    assert points.loc["dgm", ["low", "high"]].isna().all()
+    assert points["paper_difference"].notna().sum() == 5
+    assert points.loc["tdm+ddr+dgm", "paper_difference"] == pytest.approx(74.09 - 72.70)
+
+
+def test_a_single_seed_draws_no_interval():
+    figure, _ = figures.ablation(THREE, frame_of(THREE, seeds=1))
+    (bars,) = figure.axes[0].containers
+    assert not any(len(segment) for segment in bars.lines[2][0].get_segments())
+    figure, _ = figures.accuracy_by_sparsity(ONE, frame_of(ONE, **{"er-200": [50]}))
+    er = next(bars for bars in figure.axes[2].containers if bars.get_label() == "ER")
+    drawn = [len(segment) == 2 for segment in er.lines[2][0].get_segments()]
+    assert drawn == [False, True, True, True]  # the others keep theirs
+    plt.close("all")
+
+
+def test_colours_are_fixed_per_method():
+    assert figures.PALETTE == {"sgd": "#999999", "joint": "#000000", "er": "#E69F00", "der": "#009E73",
+                               "der++": "#0072B2"}  # fmt: skip
+    figure, _ = figures.accuracy_by_sparsity(ONE, frame_of(ONE))
+    for ax in figure.axes:
+        colours = {bars.get_label(): bars.lines[0].get_color() for bars in ax.containers}
+        assert colours == {"ER": figures.PALETTE["er"], "DER++": figures.PALETTE["der++"]}
+        assert ax.get_xlabel() or ax in figure.axes[:2]
+    plt.close("all")

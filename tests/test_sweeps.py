@@ -1,0 +1,220 @@
+"""A sweep gives results in order, and a failure, a dead worker or Ctrl-C costs only what was under way."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from dask.distributed import LocalCluster
+
+from sparcl_lite import sweeps
+from sparcl_lite.config import RunConfig
+from sparcl_lite.data import download
+from sparcl_lite.data.streams import TaskStream
+from sparcl_lite.errors import KitError
+from sparcl_lite.runs import run
+from sparcl_lite.store import Store
+from sparcl_lite.sweeps import SweepError, sweep
+from sparcl_lite.training import Trainer
+
+OF_THE_OCCASION = {"seconds", "peak_memory_bytes", "started", "finished", "environment"}
+
+
+def tiny(**values):
+    """Two tasks of 50 digits: 4 steps an epoch, 3 epochs a task."""
+    small = {"tasks": 2, "images_per_class": 10, "width": 8, "epochs": 3, "buffer_size": 20}
+    return RunConfig(**({"profile": "smoke", "method": "er"} | small | values))
+
+
+def numbers(result):
+    return result.model_dump(exclude=OF_THE_OCCASION)
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """The address of a running scheduler; its workers are threads, so that what a test patches holds there too."""
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp://", dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture
+def no_cluster(monkeypatch):
+    monkeypatch.setattr(sweeps, "_client", None)
+
+
+# -- what is run, and where
+
+
+def test_results_come_in_order_and_duplicates_are_trained_once(tmp_path, scheduler, monkeypatch, capsys):
+    trained, original = [], Trainer.run
+    monkeypatch.setattr(Trainer, "run", lambda self: (trained.append(self.config), original(self)))
+    first, second, third = (tiny(seed=seed) for seed in range(3))
+    kept = run(second, store=tmp_path)
+    results = sweep([third, second, first, third], store=tmp_path, scheduler=scheduler)
+    assert [result.config for result in results] == [third, second, first, third]
+    assert results[1] == kept
+    assert sorted(config.seed for config in trained) == [0, 1, 2]
+    assert list(Store(tmp_path).results()) == sorted(results[:3], key=lambda result: result.config.key)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("\r0/2 runs:   0%")
+    assert re.search(r"1/2 runs:  50%.* elapsed, about \d\d:\d\d left", err)
+    assert "2/2 runs: 100%" in err
+
+
+def test_one_missing_run_needs_no_cluster(tmp_path, no_cluster, capsys):
+    (result,) = sweep([tiny()] * 1, store=tmp_path, progress=False)
+    assert Store(tmp_path).get(tiny()) == result
+    assert sweep([tiny(), tiny()], store=tmp_path) == [result, result]
+    assert sweep([], store=tmp_path) == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_damaged_result_is_redone_with_a_warning(tmp_path, no_cluster):
+    before = run(tiny(), store=tmp_path)
+    (tmp_path / f"{tiny().key}.json").write_text("{")
+    with pytest.warns(UserWarning, match="is damaged"):
+        (result,) = sweep([tiny()], store=tmp_path, progress=False)
+    assert numbers(result) == numbers(before)
+
+
+def test_results_come_back_from_workers_with_another_store(tmp_path, scheduler, monkeypatch):
+    here, there = Store(tmp_path / "here"), tmp_path / "there"
+    monkeypatch.setenv("SPARCL_LITE_STORE", str(there))
+    unusable = Store.check_usable
+
+    def check(self, needed_bytes):
+        if self.root == here.root and needed_bytes == 0:  # as a worker sees it
+            raise KitError("read-only")
+        unusable(self, needed_bytes)
+
+    monkeypatch.setattr(Store, "check_usable", check)
+    results = sweep([tiny()], store=here, scheduler=scheduler, progress=False)
+    assert here.get(tiny()) == results[0] == Store(there).get(tiny())
+    assert not (here.root / "locks").exists()
+
+
+# -- failures
+
+
+def no_network(*_):
+    raise requests.ConnectionError
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_failing_run_costs_only_itself(tmp_path, scheduler, monkeypatch, alone):
+    monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setattr(download.pooch.HTTPDownloader, "__call__", no_network)
+    failing, store = tiny(dataset="cifar10"), Store(tmp_path / "store")
+    others = [] if alone else [tiny(), tiny(seed=1)]
+    with pytest.raises(SweepError) as error:
+        sweep([failing, *others], store=store, scheduler=None if alone else scheduler, progress=False)
+    message = str(error.value)
+    assert message.startswith(f"1 of {1 + len(others)} runs failed: er, buffer 20, cifar10, seed 0 ({failing.key}): ")
+    assert "cifar10 is not available" in message
+    assert "\n" not in message
+    assert len(list(store.results())) == len(others)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere.invalid:8786", "gopher://here", "x"])
+def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, address):
+    assert sweeps.CONNECT_SECONDS <= 10
+    monkeypatch.setattr(sweeps, "CONNECT_SECONDS", 1)
+    start = time.monotonic()
+    with pytest.raises(KitError, match=rf"^scheduler = '{address}': no Dask scheduler answers there \(.+\)$") as error:
+        sweep([tiny()], store=tmp_path, scheduler=address, progress=False)
+    assert "\n" not in str(error.value)
+    assert time.monotonic() - start < 15
+
+
+def work_and_die_once(config, root):
+    """What a worker does, but the first one is killed in the second task of its first run."""
+    original, epochs, marker = TaskStream.epoch, [], Path(root) / "died"
+
+    def deadly(self, *args):
+        epochs.append(1)
+        if len(epochs) == 5 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, *args)
+
+    TaskStream.epoch = deadly
+    return sweeps._work(config, root)
+
+
+def test_a_worker_that_dies_costs_only_a_retry(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sweeps, "_work", work_and_die_once)
+    configs = [tiny(), tiny(seed=1)]
+    results = sweep(configs, store=tmp_path / "store", workers=1, progress=False)
+    assert (tmp_path / "store" / "died").exists()
+    assert [numbers(r) for r in results] == [numbers(run(c, store=tmp_path / "whole")) for c in configs]
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    assert not workers_of(os.getpid())
+
+
+# -- Ctrl-C
+
+SCRIPT = """
+import signal, sys
+from sparcl_lite import RunConfig, sweep
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell passes on that it is ignored
+    sweep([RunConfig.model_validate_json(text) for text in sys.argv[2:]], store=sys.argv[1], workers=1)
+    print("finished")
+"""
+
+
+def workers_of(pid):
+    members = psutil.Process(pid).children(recursive=True)
+    return [member for member in members if "spawn_main" in " ".join(member.cmdline())]
+
+
+def interrupt(store, configs, tmp_path, stop):
+    """Start a sweep of its own process, `stop` it after a checkpoint; what it printed, and its workers."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, tmp_path / "script.py", store.root, *(c.model_dump_json() for c in configs)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, **pipes, start_new_session=True)
+    try:
+        while not list(store.root.glob("checkpoints/*.pt")):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
+        workers = workers_of(process.pid)
+        stop(process)
+        return *process.communicate(timeout=60), workers
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_ctrl_c_ends_a_sweep_and_the_next_one_goes_on(tmp_path, scheduler, monkeypatch):
+    store, configs = Store(tmp_path / "store"), [tiny(), tiny(epochs=1000)]  # the longer one starts first
+    out, err, workers = interrupt(store, configs, tmp_path, lambda p: os.killpg(p.pid, signal.SIGINT))
+    assert (out, len(workers)) == ("", 1)
+    assert "0/2 runs" in err
+    assert psutil.wait_procs(workers, timeout=1)[1] == []
+    done = store.load_checkpoint(configs[1])["trainer"]["totals"]["steps"]
+    begun = []
+    monkeypatch.setattr(Trainer, "run", lambda self: begun.append(self.totals["steps"]) or no_network())
+    with pytest.raises(SweepError, match="2 of 2 runs failed"):
+        sweep(configs, store=store, scheduler=scheduler, progress=False)
+    assert sorted(begun) == [0, done]
+    assert done > 0
+
+
+def test_a_killed_sweep_leaves_no_worker(tmp_path):
+    configs = [tiny(epochs=1000, seed=seed) for seed in range(2)]
+    _, _, workers = interrupt(Store(tmp_path / "store"), configs, tmp_path, subprocess.Popen.kill)
+    assert len(workers) == 1
+    assert psutil.wait_procs(workers, timeout=15)[1] == []
