@@ -17,7 +17,7 @@ def test_lite_uses_the_best_of_its_grid(row):
     if row["buffer_size"] == row["buffer_size"]:
         given["buffer_size"] = int(row["buffer_size"])
     config = RunConfig(profile="lite", **given)
-    for name in ("lr", "alpha", "beta"):
+    for name in ("lr", "alpha", "beta", "penalty"):
         if row[name] == row[name]:
             assert getattr(config, name) == row[name], name
 
@@ -25,4 +25,4 @@ def test_lite_uses_the_best_of_its_grid(row):
 def test_every_method_and_buffer_has_one_best_candidate():
     counts = TABLE.groupby(["method", "buffer_size"], dropna=False)["best"].sum()
     assert (counts == 1).all()
-    assert len(counts) == 8
+    assert len(counts) == 17

@@ -76,3 +76,8 @@ def store_with_evidence(path: Path):
     from sparcl_lite.store import Store
 
     return Store(path, *([EVIDENCE] if EVIDENCE.is_dir() else []))
+
+
+def shown(value: float | None, unit: str) -> str:
+    """A number of a result as text; `-` where the method has none."""
+    return "-" if value is None else f"{value:.2f} {unit}"

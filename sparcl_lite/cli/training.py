@@ -21,6 +21,7 @@ from sparcl_lite.cli.options import (
     Variant,
     config_from,
     experiment_named,
+    shown,
 )
 from sparcl_lite.errors import KitError
 
@@ -58,7 +59,8 @@ def run(
         print(result.model_dump_json(indent=1))
         return
     print(f"{label(config)}, seed {seed}")
-    print(f"Class-IL {result.class_il:.2f} %, Task-IL {result.task_il:.2f} %, forgetting {_text(result.forgetting)}")
+    print(f"Class-IL {shown(result.class_il, '%')}, Task-IL {shown(result.task_il, '%')}", end=", ")
+    print(f"forgetting {shown(result.forgetting, 'points')}")
     print(f"training FLOPs {result.flops.paper:.3g} (paper's convention), {result.flops.honest:.3g} (honest)")
     print(f"trained in {result.seconds.train:.1f} s; kept as {config.key} in {store}")
 
@@ -147,7 +149,3 @@ def bench_overhead(
                 )
     if as_json:
         print(json.dumps(reports, indent=1))
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

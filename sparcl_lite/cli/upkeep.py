@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sparcl_lite.cli.options import StorePath
+from sparcl_lite.cli.options import StorePath, shown
 from sparcl_lite.errors import KitError
 
 data_app = typer.Typer(help="Fetch and verify data sets.\n\nExample: sparcl-lite data fetch cifar10")
@@ -53,9 +53,8 @@ def store_list(store: StorePath = Path("build/store")) -> None:
     from sparcl_lite.store import Store
 
     for result in Store(store).results():
-        print(
-            f"{result.config.key}  {label(result.config)}, seed {result.config.seed}: Class-IL {result.class_il:.2f} %"
-        )
+        accuracy = f"Class-IL {shown(result.class_il, '%')}, Task-IL {shown(result.task_il, '%')}"
+        print(f"{result.config.key}  {label(result.config)}, seed {result.config.seed}: {accuracy}")
 
 
 @store_app.command("verify")
