@@ -176,7 +176,7 @@ def test_threads_may_check_a_store_at_once(tmp_path):
 
 
 def write_beyond_the_limit(root, outcome):
-    """As on a full disk: no file may grow beyond 8 KiB. In a process of its own, whose output is no file of pytest's."""
+    """As on a full disk: no file may grow beyond 8 KiB. In a process of its own: pytest's output may be a file too."""
     store, config = Store(root), config_of()
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
     for write in (

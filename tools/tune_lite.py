@@ -1,10 +1,12 @@
 """Choose the hyper-parameters of the `lite` profile on validation data: 20 % of the training data, never the test set.
 
-Run it as `python tools/tune_lite.py`; runs are kept in `build/tuning`, the outcome goes to `results/tuning/lite.csv`.
+Run it as `python tools/tune_lite.py [METHOD ...]`; runs are kept in `build/tuning`, the outcome goes to
+`results/tuning/lite.csv`, where rows of methods that are not named stay as they are.
 The best row of each method and buffer is what `sparcl_lite/profiles.toml` says for `lite`; a test compares the two.
 Seeds differ from those of the results, so class orders and subsets differ too.
 """
 
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -31,36 +33,50 @@ GRIDS: dict[str, dict[str, tuple]] = {
 }
 
 
-def candidates() -> list[tuple[str, dict]]:
-    """Every method with every combination of its grid."""
+OUTCOME = ROOT / "results" / "tuning" / "lite.csv"
+KEYS = ["method", *dict.fromkeys(name for grid in GRIDS.values() for name in grid)]
+
+
+def candidates(methods: list[str]) -> list[tuple[str, dict]]:
+    """Each of the methods with every combination of its grid."""
     return [
-        (method, dict(zip(grid, values, strict=True)))
-        for method, grid in GRIDS.items()
-        for values in product(*grid.values())
+        (method, dict(zip(GRIDS[method], values, strict=True)))
+        for method in methods
+        for values in product(*GRIDS[method].values())
     ]
 
 
-def main() -> None:
-    """Run the grid and write one row per candidate: mean validation accuracy over the seeds, and whether it is best."""
-    chosen = [(method, values, seed) for (method, values), seed in product(candidates(), SEEDS)]
+def validated(methods: list[str]) -> pd.DataFrame:
+    """One row per candidate: mean validation accuracy over the seeds, and whether it is the best of its method."""
+    chosen = [(method, values, seed) for (method, values), seed in product(candidates(methods), SEEDS)]
     configs = [
         RunConfig(profile="lite", method=method, holdout="validation", seed=seed, **values)
         for method, values, seed in chosen
     ]
     results = sweep(configs, store=ROOT / "build" / "tuning")
-    table = pd.DataFrame(
-        {"method": method} | values | {"seed": seed, "class_il": result.class_il, "task_il": result.task_il}
-        for (method, values, seed), result in zip(chosen, results, strict=True)
-    )
-    keys = ["method", *dict.fromkeys(name for grid in GRIDS.values() for name in grid)]
-    table = table.groupby(keys, dropna=False, sort=False)[["class_il", "task_il"]].mean().reset_index()
+    runs = pd.DataFrame(
+        {"method": method} | values | {"class_il": result.class_il, "task_il": result.task_il}
+        for (method, values, _), result in zip(chosen, results, strict=True)
+    ).reindex(columns=[*KEYS, "class_il", "task_il"])
+    table = runs.groupby(KEYS, dropna=False, sort=False)[["class_il", "task_il"]].mean().reset_index()
     ranked = table.sort_values(["class_il", "task_il"], ascending=False)  # Task-IL breaks ties, and is all PackNet has
-    table["best"] = ~ranked.duplicated(["method", "buffer_size"]).reindex(table.index)
-    path = ROOT / "results" / "tuning" / "lite.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.round(3).to_csv(path, index=False)
+    return table.assign(best=~ranked.duplicated(["method", "buffer_size"]).reindex(table.index)).round(3)
+
+
+def main(methods: list[str]) -> None:
+    """Validate the named methods (all when none is named) and write them among the others' rows."""
+    unknown = set(methods) - set(GRIDS)
+    if unknown:
+        sys.exit(f"no grid for {', '.join(sorted(unknown))}; allowed: {', '.join(GRIDS)}")
+    methods = methods or list(GRIDS)
+    table = validated(methods)
+    if OUTCOME.exists():
+        others = pd.read_csv(OUTCOME)
+        table = pd.concat([others[~others["method"].isin(methods)], table]).reindex(columns=table.columns)
+    OUTCOME.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(OUTCOME, index=False)
     print(table[table["best"]].to_string(index=False))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
