@@ -84,11 +84,14 @@ def environment(threads: int, device: str) -> dict[str, Any]:
 
 
 def _processor() -> str:
+    """Name, family and model: a virtual machine may show one name for processors that round differently."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
         return platform.processor() or "unknown"
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    known = [f"{name} {facts[name]}" for name in ("cpu family", "model", "stepping") if name in facts]
+    return ", ".join([facts.get("model name", "unknown"), *known])
 
 
 def _commit() -> str | None:
