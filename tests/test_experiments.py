@@ -2,21 +2,37 @@
 
 import pytest
 
+from sparcl_lite.papers.claims import claims
 from sparcl_lite.papers.experiments import METRICS, Experiment, Row
 from sparcl_lite.papers.reference import reference
-from sparcl_lite.papers.sparcl.experiments import PRINTED, table1, table3
+from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
+from sparcl_lite.papers.sparcl.studies import CHANGES, confounders, removal, sensitivity
+from sparcl_lite.papers.sparcl.tables import PRINTED, table1, table2, table3
 from sparcl_lite.runs import run
 from sparcl_lite.store import Store
 
-BASELINES = {"sgd", "joint", "er-200", "der++-200", "er-500", "der++-500"}
+ALONE = {"sgd", "joint", "ewc", "lwf", "packnet", "lps"}
+REPLAY = {f"{m}-{b}" for m in ("a-gem", "icarl", "fdr", "er", "der++") for b in (200, 500)}
 SPARSE = {f"sparcl-{m}-{s}-{b}" for m in ("er", "der++") for s in ("0.75", "0.90", "0.95") for b in (200, 500)}
 
 
 def test_table1_has_the_papers_rows():
     rows = [row.id for row in table1().rows]
-    assert set(rows) == BASELINES | SPARSE
-    assert len(rows) == 18
-    assert set(rows) <= set(reference("sparcl", "table1")["row"])
+    assert set(rows) == ALONE | REPLAY | SPARSE
+    assert len(rows) == 28
+    printed = set(reference("sparcl", "table1")["row"])
+    assert printed == set(rows) | {"der-200", "der-500"}  # of the DER paper's table, not of SparCL's
+
+
+def test_table2_has_the_papers_rows_two_masks_that_never_change_and_the_dense_method():
+    rows = [row.id for row in table2().rows]
+    ours = {f"{kind}-der++-{s}-500" for kind in ("random", "magnitude") for s in ("0.90", "0.95")}
+    assert set(rows) == set(reference("sparcl", "table2")["row"]) | ours | {"der++-500"}
+    assert len(rows) == 11
+    for row in table2().rows[1:]:
+        assert row.id.startswith(row.values["sparse"].kind)
+        assert row.against == "der++-500"
+    assert {row.against for row in table2(method="er").rows} == {None, "er-500"}
 
 
 def test_table3_has_the_papers_rows_and_the_three_it_leaves_out():
@@ -26,7 +42,58 @@ def test_table3_has_the_papers_rows_and_the_three_it_leaves_out():
     assert len(table3().rows) == 8
 
 
-@pytest.mark.parametrize("item", [table1, table3])
+def test_removal_varies_rule_and_share_alone():
+    experiment = removal(proportions=[0.2, 0.4])
+    assert [row.id for row in experiment.rows] == [
+        "none", "stages-0.20", "stages-0.40", "one_shot-0.20", "one_shot-0.40", "random-0.20", "random-0.40"
+    ]  # fmt: skip
+    for row in experiment.rows[1:]:
+        sparse = row.values["sparse"]
+        assert row.id == f"{sparse.removal_rule}-{sparse.removal:.2f}"
+        same = sparse.model_copy(update={"removal": 0.3, "removal_rule": "stages"})
+        assert same == table3().row("tdm+ddr+dgm").values["sparse"]
+    assert experiment.rows[0].values == table3().row("tdm+dgm").values
+
+
+def test_sensitivity_changes_one_parameter_at_a_time():
+    experiment = sensitivity()
+    default = experiment.row("default").values["sparse"]
+    assert default == table1().row("sparcl-der++-0.90-200").values["sparse"]
+    for name, values in CHANGES.items():
+        assert getattr(default, name) not in values
+        for value in values:
+            row = experiment.row(f"{name}={value}")
+            assert row.values["sparse"] == default.model_copy(update={name: value})
+            assert (row.against, row.values["buffer_size"]) == ("default", 200)
+    sizes = {row.id: row.values["buffer_size"] for row in experiment.rows if row.id.startswith(("dense-", "sparse-"))}
+    assert sizes == {"dense-200": 200, "dense-50": 50, "sparse-50": 50, "dense-500": 500, "sparse-500": 500}
+
+
+def test_confounders_compare_like_with_like():
+    experiment = confounders(profile="lite")
+    configs = {row.id: experiment.configs(row, 1)[0] for row in experiment.rows}
+    loops = ("masked_ce", "replay_from_task", "drop_last", "merge_batches")
+    for sparse, dense in (("sparse", "dense"), ("sparse+mask", "dense+mask"), ("official", "dense+loop"),
+                          ("sparse+frozen", "dense+frozen"), ("sparcl-er", "er"),
+                          ("sparcl-er+mask", "er+mask")):  # fmt: skip
+        assert experiment.row(sparse).against == dense
+        assert all(getattr(configs[sparse], name) == getattr(configs[dense], name) for name in loops)
+    assert configs["official"].sparse.variant == "official"
+    assert configs["official"].masked_ce
+    assert not configs["official-mask"].masked_ce
+    assert configs["dense+frozen"].sparse.freeze_bn_bias
+    assert configs["dense+frozen"].sparse.weight_density == 1.0
+    assert configs["dense"].key == table3(profile="lite").configs(table3().row("none"), 1)[0].key
+
+
+def test_rows_that_decide_a_claim_have_ten_seeds():
+    for claim in claims("sparcl"):
+        if claim.rule in ("above", "not_below"):
+            rows = {row.id: row for row in EXPERIMENTS[claim.experiment]().rows}
+            assert {rows[name].seeds for pair in claim.comparisons for name in pair} == {10}, claim.id
+
+
+@pytest.mark.parametrize("item", EXPERIMENTS.values())
 def test_rows_are_distinct_runs_compared_with_rows_of_the_table(item):
     experiment = item(profile="smoke")
     keys = [experiment.configs(row, 1)[0].key for row in experiment.rows]
@@ -56,7 +123,14 @@ def test_the_parts_switched_on_are_those_of_the_name():
 
 def test_seeds_are_as_many_as_asked_but_never_more_than_needed():
     experiment = table1(profile="smoke")
-    for name, needed in (("er-200", 5), ("der++-200", 10), ("sparcl-der++-0.95-500", 10), ("sgd", 5)):
+    for name, needed in (
+        ("fdr-200", 5),
+        ("er-200", 10),
+        ("der++-200", 10),
+        ("sparcl-er-0.90-200", 5),
+        ("sparcl-der++-0.95-500", 10),
+        ("sgd", 5),
+    ):
         for asked in (1, 5, 7, 100):
             configs = experiment.configs(experiment.row(name), asked)
             assert [c.seed for c in configs] == list(range(min(asked, needed)))

@@ -10,7 +10,7 @@ from sparcl_lite.measure.statistics import Interval
 from sparcl_lite.papers.claims import Claim, judge
 from sparcl_lite.papers.experiments import METRICS
 from sparcl_lite.papers.reference import reference
-from sparcl_lite.papers.sparcl.experiments import table1, table3
+from sparcl_lite.papers.sparcl.tables import table1, table3
 from sparcl_lite.report import figures, site
 from sparcl_lite.report.tables import Table, comparison, plus_minus, scoreboard
 from sparcl_lite.runs import run
@@ -45,7 +45,7 @@ def compared():
 
 
 def test_cells_of_the_comparison(compared):
-    assert len(compared.frame) == 18
+    assert len(compared.frame) == 28
     baseline, partly, other = (cells(compared, f"{m}DER++{s}", 200) for m, s in (("", ""), ("SparCL-", " 0.75"),
                                                                                ("SparCL-", " 0.90")))  # fmt: skip
     assert (baseline["Class-IL ours"], baseline["Class-IL difference"]) == ("60.0 ± 0.0", "baseline")
@@ -88,7 +88,7 @@ def test_italics_are_for_unconfirmed_values_alone(compared):
         if lines.get((row.id, f"cifar10/{metric}"), "verified") != "verified"
     }
     assert compared.italic == expected
-    assert 0 < len(expected) < 3 * 18
+    assert 0 < len(expected) < 3 * 28
 
 
 def test_what_the_paper_lacks_is_a_dash_and_columns_without_any_are_left_out():
@@ -187,7 +187,7 @@ def test_a_figure_is_saved_with_its_points_and_twice_the_same(name, result, tmp_
 def test_points_are_the_means_and_intervals_of_the_runs():
     _, points = figures.accuracy_by_sparsity(ONE, frame_of(ONE, **{"der++-200": [60, 61, 62], "er-200": [50]}))
     ours = points[points["source"] == "ours"].set_index("row")
-    assert len(ours) == 18
+    assert len(ours) == 28
     assert ours.loc["der++-200", ["class_il", "low", "high", "n"]].tolist() == pytest.approx(
         [61, 61 - 2.4841, 61 + 2.4841, 3], abs=1e-3
     )

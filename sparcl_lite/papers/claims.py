@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.measure.flops import paper_flops, planned_ledger
+from sparcl_lite.measure.memory import training_memory
 from sparcl_lite.measure.statistics import Interval, holm, paired_interval, paired_permutation_test
+from sparcl_lite.methods import METHODS
 from sparcl_lite.papers.experiments import Experiment
 
 REPRODUCED, PARTLY, NOT, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable here"
-RATIO_TOLERANCE = 0.05  # the papers print FLOPs with two digits
+RATIO_TOLERANCE = 0.05  # the papers print FLOPs and savings with two digits
 
 
 class Claim(BaseModel):
@@ -30,13 +32,15 @@ class Claim(BaseModel):
     id: str
     statement: str
     source: str
-    rule: Literal["above", "not_below", "flops_ratio", "flops_below", "untestable"]
+    rule: Literal["above", "not_below", "flops_ratio", "flops_below", "memory_saving", "untestable"]
     experiment: str
     comparisons: list[tuple[str, str]]
+    metric: Literal["class_il", "task_il"] = "class_il"
     margin: float = Field(0.0, ge=0)
     expected: float | None = None
     ratio: float | None = None
     scale: Literal["runs", "paper"] = "runs"
+    dataset: str = Field("cifar10", description="of a claim computed at the paper's size")
     reason: str = ""
 
     @model_validator(mode="after")
@@ -45,8 +49,8 @@ class Claim(BaseModel):
             raise ValueError(f"{self.id}: rule = 'untestable' needs a reason")
         if self.rule != "untestable" and not self.comparisons:
             raise ValueError(f"{self.id}: comparisons is empty; rule = {self.rule!r} needs one or more")
-        if self.rule == "flops_ratio" and self.ratio is None:
-            raise ValueError(f"{self.id}: rule = 'flops_ratio' needs ratio")
+        if self.rule in ("flops_ratio", "memory_saving") and self.ratio is None:
+            raise ValueError(f"{self.id}: rule = {self.rule!r} needs ratio")
         return self
 
 
@@ -117,7 +121,7 @@ def paired(frame: pd.DataFrame, a: str, b: str, metric: str) -> tuple[np.ndarray
 
 
 def _accuracy(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
-    left, right = paired(frame, a, b, "class_il")
+    left, right = paired(frame, a, b, claim.metric)
     if not len(left):
         return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note="no runs of both rows")
     effect = paired_interval(left, right)
@@ -130,16 +134,38 @@ def _accuracy(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str,
 
 def _flops_ratio(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
     """FLOPs of b / a in the paper's convention at the paper's own size; the honest ratio goes beside it."""
-    small, large = (_at_paper_size(experiment, name) for name in (a, b))
+    small, large = _at_paper_size(claim, experiment, a, b)
     ratio = paper_flops(large) / paper_flops(small)
     honest = planned_ledger(large).total / planned_ledger(small).total
-    outcome = REPRODUCED if ratio >= claim.ratio * (1 - RATIO_TOLERANCE) else NOT
     note = f"{ratio:.1f}x in the paper's convention, {honest:.1f}x counted honestly (planned at its size, not run)"
-    return Evidence(a, b, Interval(ratio, ratio, ratio, 1), note=note, outcome=outcome)
+    return _computed(claim, a, b, ratio, note)
 
 
-def _at_paper_size(experiment: Experiment, row: str) -> RunConfig:
-    return RunConfig(**(experiment.row(row).values | {"profile": "paper", "dataset": "cifar10"}))
+def _memory_saving(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
+    """Share of b's memory that a saves: weights, their gradients, and the maps of the current batch, as in the paper.
+
+    What the maps of replayed samples add is the same for both; the share with them goes beside it.
+    """
+    sizes = []
+    for config in _at_paper_size(claim, experiment, a, b):
+        parts = training_memory(config)
+        rest = parts["weights"] + parts["gradients"]
+        passes = 1 + METHODS[config.method].replay_passes * config.replay_batch_size / config.batch_size
+        sizes.append((rest + parts["activations"] / passes, rest + parts["activations"]))
+    (small, small_full), (large, large_full) = sizes
+    saved, with_replay = 1 - small / large, 1 - small_full / large_full
+    note = f"{saved:.0%} saved, {with_replay:.0%} with the maps of replayed samples (planned at its size, not run)"
+    return _computed(claim, a, b, saved, note)
+
+
+def _computed(claim: Claim, a: str, b: str, value: float, note: str) -> Evidence:
+    outcome = REPRODUCED if value >= claim.ratio * (1 - RATIO_TOLERANCE) else NOT
+    return Evidence(a, b, Interval(value, value, value, 1), note=note, outcome=outcome)
+
+
+def _at_paper_size(claim: Claim, experiment: Experiment, *rows: str) -> list[RunConfig]:
+    size = {"profile": "paper", "dataset": claim.dataset}
+    return [RunConfig(**(experiment.row(name).values | size)) for name in rows]
 
 
 def _flops_below(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
@@ -159,6 +185,7 @@ RULES = {
     "above": _accuracy,
     "flops_ratio": _flops_ratio,
     "flops_below": _flops_below,
+    "memory_saving": _memory_saving,
 }
 
 

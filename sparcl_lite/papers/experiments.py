@@ -41,12 +41,13 @@ class Row:
 class Experiment:
     """A paper's item: its rows, and the parameters that all of them share.
 
-    `printed` is False where the settings are not the paper's own: its numbers and claims do not apply then.
+    `item` names its reference CSV (None: it has no printed numbers). `printed` is False where the settings are not the
+    paper's own: its numbers and claims do not apply then.
     """
 
     name: str
     paper: str
-    item: str
+    item: str | None
     title: str
     rows: tuple[Row, ...]
     shared: dict[str, Any] = field(default_factory=dict)

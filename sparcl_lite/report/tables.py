@@ -115,8 +115,10 @@ def _difference(experiment, frame, printed, row, metric, name) -> dict[str, str]
 
 
 def _printed(experiment: Experiment, column: str) -> dict[tuple[str, str], dict]:
+    if not (experiment.item and experiment.printed):
+        return {}
     lines = reference(experiment.paper, experiment.item)
-    lines = lines[lines["column"].str.startswith(f"{column}/") & experiment.printed]
+    lines = lines[lines["column"].str.startswith(f"{column}/")]
     return {(line["row"], line["column"].split("/")[1]): line for line in lines.to_dict("records")}
 
 
@@ -160,6 +162,7 @@ def _expected(entry: Judged) -> str:
         "above": f"above {claim.margin:g}" + ("" if claim.expected is None else f" (paper {claim.expected:+g})"),
         "flops_ratio": f"{claim.ratio:g}x" if claim.ratio else "",
         "flops_below": "fewer FLOPs",
+        "memory_saving": f"{claim.ratio:.0%} less" if claim.ratio else "",
         "untestable": "-",
     }
     return texts[claim.rule]
@@ -168,7 +171,7 @@ def _expected(entry: Judged) -> str:
 def _measured(entry: Judged, evidence) -> str:
     where = f"{evidence.a} vs {evidence.b}: "
     effect = evidence.effect
-    if entry.claim.rule.startswith("flops") or effect.n == 0:
+    if entry.claim.rule.startswith(("flops", "memory")) or effect.n == 0:
         return where + evidence.note
     if effect.n == 1:
         return where + f"{effect.mean:+.1f} ({evidence.note})"

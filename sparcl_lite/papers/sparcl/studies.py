@@ -1,0 +1,120 @@
+"""What the paper shows in figures or leaves open, as experiments: data removal, sensitivity, confounders."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sparcl_lite.config import SparCL
+from sparcl_lite.papers.experiments import Experiment, Row
+from sparcl_lite.papers.sparcl.tables import DECIDING, NAMES, OTHERS, STUDIED, level
+
+RULES = {"stages": "DDR", "one_shot": "one-shot", "random": "random"}
+#: Rows of the data-removal study that decide a claim, as (rule, share of the samples removed).
+DECIDING_REMOVALS = {("stages", 0.1), ("stages", 0.3), ("stages", 0.5), ("stages", 0.9),
+                     ("one_shot", 0.3), ("one_shot", 0.5)}  # fmt: skip
+
+
+def removal(
+    *,
+    proportions: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9),
+    sparsity: float = 0.75,
+    buffer: int = 500,
+    variant: str = "paper",
+    **shared: Any,
+) -> Experiment:
+    """Figure 3: how many samples are removed, and by which rule, with TDM and DGM on throughout."""
+    keep = SparCL(sparsity=sparsity, variant=variant, ddr=False)
+    rows = [Row("none", "no removal", _der(buffer, keep), DECIDING)]
+    for rule, name in RULES.items():
+        for share in proportions:
+            sparse = SparCL(sparsity=sparsity, variant=variant, removal=share, removal_rule=rule)
+            seeds = DECIDING if (rule, share) in DECIDING_REMOVALS else STUDIED
+            rows.append(Row(f"{rule}-{level(share)}", f"{name}, {share:.0%}", _der(buffer, sparse), seeds, "none"))
+    title = f"SparCL, Figure 3: data removal in SparCL-DER++ {sparsity:.2f}, buffer {buffer}"
+    printed = (sparsity, buffer) == (0.75, 500)
+    return Experiment("sparcl_fig3", "sparcl", None, title, tuple(rows), shared, printed)
+
+
+def _der(buffer: int, sparse: SparCL | None, **more: Any) -> dict[str, Any]:
+    return {"method": "der++", "buffer_size": buffer} | ({"sparse": sparse} if sparse else {}) | more
+
+
+#: One parameter of SparCL changed at a time: its values beside the default.
+CHANGES: dict[str, tuple] = {
+    "alpha": (0.0, 2.0),
+    "beta": (0.0, 4.0),
+    "p_inter": (0.0, 0.05),
+    "p_intra": (0.0, 0.0025, 0.05),
+    "interval": (0.2, 0.4),
+    "cutoff": (0.2, 0.8),
+    "kept_gradients": (0.3, 0.5, 1.0),
+    "growth": ("gradient",),
+    "initial_mask": ("magnitude",),
+}
+
+
+def sensitivity(
+    *,
+    sparsity: float = 0.90,
+    buffer: int = 200,
+    buffers: Sequence[int] = (50, 500),
+    changes: dict[str, Sequence] | None = None,
+    variant: str = "paper",
+    **shared: Any,
+) -> Experiment:
+    """SparCL-DER++ with one parameter changed at a time, and with smaller and larger buffers (beside dense DER++)."""
+    changes = CHANGES if changes is None else changes
+    default = SparCL(sparsity=sparsity, variant=variant)
+    rows = [Row("default", "default", _der(buffer, default), STUDIED)]
+    for name, values in changes.items():
+        for value in values:
+            changed = SparCL(sparsity=sparsity, variant=variant, **{name: value})
+            rows.append(Row(f"{name}={value}", f"{name} = {value}", _der(buffer, changed), STUDIED, "default"))
+    if {"alpha", "beta"} <= set(changes):  # CWI without any gradient
+        magnitude = SparCL(sparsity=sparsity, variant=variant, alpha=0.0, beta=0.0)
+        rows.append(Row("alpha=beta=0", "alpha = beta = 0", _der(buffer, magnitude), STUDIED, "default"))
+    for size in (buffer, *buffers):
+        rows.append(Row(f"dense-{size}", f"DER++, buffer {size}", _der(size, None), STUDIED))
+        if size != buffer:
+            row = Row(f"sparse-{size}", f"SparCL, buffer {size}", _der(size, default), STUDIED, f"dense-{size}")
+            rows.append(row)
+    title = f"Sensitivity of SparCL-DER++ {sparsity:.2f}, buffer {buffer}"
+    return Experiment("sparcl_sensitivity", "sparcl", None, title, tuple(rows), shared, printed=False)
+
+
+def confounders(*, sparsity: float = 0.75, buffer: int = 500, **shared: Any) -> Experiment:
+    """Dense and sparse alike with the masked loss, with frozen batch-norm biases, and the whole official variant."""
+    paper, official = (SparCL(sparsity=sparsity, variant=v) for v in ("paper", "official"))
+    nothing = {"tdm": False, "ddr": False, "dgm": False}
+    frozen = SparCL(sparsity=sparsity, freeze_bn_bias=True)
+    frozen_dense = SparCL(sparsity=sparsity, freeze_bn_bias=True, **nothing)
+    loop = {"masked_ce": True, "replay_from_task": 1, "drop_last": True, "merge_batches": False}
+    masked = {"masked_ce": True}
+    settings = {
+        "dense": ("DER++", None, {}, DECIDING, None),
+        "sparse": ("SparCL-DER++", paper, {}, DECIDING, "dense"),
+        "dense+mask": ("DER++, masked loss", None, masked, DECIDING, "dense"),
+        "sparse+mask": ("SparCL-DER++, masked loss", paper, masked, DECIDING, "dense+mask"),
+        "dense+frozen": ("DER++, BN biases frozen", frozen_dense, {}, OTHERS, "dense"),
+        "sparse+frozen": ("SparCL-DER++, BN biases frozen", frozen, {}, OTHERS, "dense+frozen"),
+        "dense+loop": ("DER++, official loop", None, loop, OTHERS, "dense"),
+        "official": ("SparCL-DER++, official variant", official, {}, OTHERS, "dense+loop"),
+        "official-mask": (
+            "SparCL-DER++, official but unmasked",
+            official,
+            {"masked_ce": False},
+            OTHERS,
+            "dense",
+        ),
+    }
+    rows = [
+        Row(name, label, _der(buffer, sparse, **more), seeds, against)
+        for name, (label, sparse, more, seeds, against) in settings.items()
+    ]
+    for name, sparse in (("er", None), ("sparcl-er", paper)):
+        label = "SparCL-ER" if sparse else NAMES["er"]
+        values = _der(buffer, sparse) | {"method": "er"}
+        rows.append(Row(name, label, values, OTHERS, "er" if sparse else None))
+        dense = "er+mask" if sparse else "er"
+        rows.append(Row(f"{name}+mask", f"{label}, masked loss", values | masked, OTHERS, dense))
+    title = f"Confounders of SparCL {sparsity:.2f}, buffer {buffer}"
+    return Experiment("sparcl_confounders", "sparcl", None, title, tuple(rows), shared, printed=False)
