@@ -1,5 +1,7 @@
 """Tables and figures show what was run, no more, and the same bytes each time."""
 
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,13 +12,15 @@ from sparcl_lite.measure.statistics import Interval
 from sparcl_lite.papers.claims import Claim, judge
 from sparcl_lite.papers.experiments import METRICS
 from sparcl_lite.papers.reference import reference
-from sparcl_lite.papers.sparcl.tables import table1, table3
+from sparcl_lite.papers.sparcl.studies import confounders, removal, sensitivity
+from sparcl_lite.papers.sparcl.tables import table1, table2, table3
 from sparcl_lite.report import figures, site
 from sparcl_lite.report.tables import Table, comparison, plus_minus, scoreboard
 from sparcl_lite.runs import run
 from sparcl_lite.store import Store
 
-ONE, THREE = table1(profile="smoke"), table3(profile="smoke")
+ONE, TWO, THREE = (item(profile="smoke") for item in (table1, table2, table3))
+FIG3, ONES, CONFOUNDERS = (item(profile="smoke") for item in (removal, sensitivity, confounders))
 
 
 def frame_of(experiment, seeds=3, **rows):
@@ -156,11 +160,24 @@ def result(tmp_path_factory):
     return run(config, store=store)
 
 
+LABELS = np.arange(100) % 10, tuple("abcdefghij")
+IMAGES = np.random.default_rng(0).integers(256, size=(100, 1, 8, 8), dtype=np.uint8)
+
 DRAWN = {
     "accuracy_by_sparsity": lambda result: figures.accuracy_by_sparsity(ONE, frame_of(ONE, **{"er-200": [50]})),
     "ablation": lambda result: figures.ablation(THREE, frame_of(THREE)),
     "ablation_single_seed": lambda result: figures.ablation(THREE, frame_of(THREE, seeds=1)),
     "ablation_elsewhere": lambda result: figures.ablation(table3(sparsity=0.9), frame_of(THREE)),
+    "all_methods": lambda result: figures.all_methods(ONE, frame_of(ONE, **{"ewc": [50]})),
+    "sparse_rivals": lambda result: figures.sparse_rivals(TWO, frame_of(TWO)),
+    "accuracy_by_flops": lambda result: figures.accuracy_by_flops(ONE, frame_of(ONE)),
+    "removal": lambda result: figures.removal(FIG3, frame_of(FIG3)),
+    "one_at_a_time": lambda result: figures.one_at_a_time(ONES, frame_of(ONES)),
+    "against_each": lambda result: figures.against_each(CONFOUNDERS, frame_of(CONFOUNDERS)),
+    "mask_survival": lambda result: figures.mask_survival({"0.75": result, "again": result}),
+    "survival_by_layer": lambda result: figures.survival_by_layer({"s 0.75": result}),
+    "removed_samples": lambda result: figures.removed_samples(result, *LABELS),
+    "easiest_and_hardest": lambda result: figures.easiest_and_hardest(result, IMAGES, *LABELS),
     "accuracy_matrices": figures.accuracy_matrices,
     "training_trace": figures.training_trace,
 }
@@ -187,7 +204,7 @@ def test_a_figure_is_saved_with_its_points_and_twice_the_same(name, result, tmp_
 def test_points_are_the_means_and_intervals_of_the_runs():
     _, points = figures.accuracy_by_sparsity(ONE, frame_of(ONE, **{"der++-200": [60, 61, 62], "er-200": [50]}))
     ours = points[points["source"] == "ours"].set_index("row")
-    assert len(ours) == 28
+    assert len(ours) == 18  # the other methods have a figure of their own
     assert ours.loc["der++-200", ["class_il", "low", "high", "n"]].tolist() == pytest.approx(
         [61, 61 - 2.4841, 61 + 2.4841, 3], abs=1e-3
     )
@@ -199,6 +216,53 @@ def test_points_are_the_means_and_intervals_of_the_runs():
     assert points.loc["dgm", ["low", "high"]].isna().all()
     assert points["paper_difference"].notna().sum() == 5
     assert points.loc["tdm+ddr+dgm", "paper_difference"] == pytest.approx(74.09 - 72.70)
+
+
+def test_every_dense_method_shows_the_papers_value_and_ours():
+    _, points = figures.all_methods(ONE, frame_of(ONE))
+    dense = {row.id for row in ONE.rows if "sparse" not in row.values}
+    ours = points[(points["source"] == "ours") & (points["metric"] == "Task-IL")]
+    assert set(ours["row"]) == dense
+    assert (ours["accuracy"] == 90.0).all()
+    printed = points[(points["source"] == "paper") & (points["metric"] == "Class-IL")].set_index("row")["accuracy"]
+    assert set(printed.index) == dense - {"packnet", "lps"}
+    assert printed["a-gem-200"] == 20.04
+
+
+def test_differences_of_the_studies_are_those_of_the_baseline_that_each_row_names():
+    frame = frame_of(CONFOUNDERS, **{"dense": [60, 60], "sparse": [61, 62], "dense+mask": [70, 70],
+                                     "sparse+mask": [69, 69]})  # fmt: skip
+    _, points = figures.against_each(CONFOUNDERS, frame)
+    points = points.set_index("row")
+    assert points.loc["sparse", ["difference", "against", "n"]].tolist() == [1.5, "dense", 2]
+    assert points.loc["sparse+mask", ["difference", "against"]].tolist() == [-1.0, "dense+mask"]
+    assert {"dense", "er"}.isdisjoint(points.index)
+    _, points = figures.removal(FIG3, frame_of(FIG3, **{"none": [60, 60], "random-0.50": [55, 56]}))
+    chosen = points[(points["rule"] == "random") & (points["removed"] == 50)]
+    assert chosen["difference"].tolist() == [-4.5]
+
+
+def test_survival_weighs_layers_by_their_weights(result):
+    matrix = figures.runs.overall_survival(result, "weight")
+    layers = result.sparse["weight_survival"]
+    sizes = {"layer1.0.conv1.weight": 576, "layer3.0.conv2.weight": 9216}  # 8 x 8 x 9, 32 x 32 x 9
+    assert sizes.keys() <= layers.keys()
+    assert matrix.diagonal() == pytest.approx(1.0)
+    total = sum(m[0][1] * {"layer1": 576, "layer2.0.conv1": 1152, "layer2": 2304, "layer3.0.conv1": 4608}.get(
+        next(k for k in ("layer2.0.conv1", "layer3.0.conv1", "layer1", "layer2", "layer3") if name.startswith(k)), 9216)
+        for name, m in layers.items())  # fmt: skip
+    assert matrix[0][1] == pytest.approx(total / (576 * 2 + 1152 + 2304 + 4608 + 9216))
+
+
+def test_removed_samples_are_told_from_those_kept():
+    result = SimpleNamespace(sparse={"misclassified": [0, 5, 1, 7], "removed": [[[0]], [[2]]]})
+    _, points = figures.removed_samples(result, np.array([0, 0, 1, 1]), ("a", "b"))
+    balance = points[points["what"] == "class"].set_index("x")["share"]
+    assert balance.to_dict() == {"a": 50.0, "b": 50.0}
+    removed = points[points["what"] == "removed"]["share"].tolist()
+    assert removed == [50.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0]
+    kept = points[points["what"] == "kept"]["share"].tolist()
+    assert kept == [0.0, 0.0, 0.0, 0.0, 0.0, 50.0, 50.0, 100.0]
 
 
 def test_a_single_seed_draws_no_interval():
@@ -213,8 +277,8 @@ def test_a_single_seed_draws_no_interval():
 
 
 def test_colours_are_fixed_per_method():
-    assert figures.PALETTE == {"sgd": "#999999", "joint": "#000000", "er": "#E69F00", "der": "#009E73",
-                               "der++": "#0072B2"}  # fmt: skip
+    expected = {"sgd": "#999999", "joint": "#000000", "er": "#E69F00", "der": "#009E73", "der++": "#0072B2"}
+    assert expected.items() <= figures.PALETTE.items()
     figure, _ = figures.accuracy_by_sparsity(ONE, frame_of(ONE))
     for ax in figure.axes:
         colours = {bars.get_label(): bars.lines[0].get_color() for bars in ax.containers}

@@ -18,6 +18,7 @@ from sparcl_lite.measure.flops import paper_flops, planned_ledger
 from sparcl_lite.measure.memory import training_memory
 from sparcl_lite.measure.statistics import Interval, holm, paired_interval, paired_permutation_test
 from sparcl_lite.methods import METHODS
+from sparcl_lite.papers.differences import paired
 from sparcl_lite.papers.experiments import Experiment
 
 REPRODUCED, PARTLY, NOT, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable here"
@@ -107,17 +108,6 @@ def _obstacle(claim: Claim, experiments: dict[str, Experiment]) -> str:
         return f"other settings than those of the paper's {experiment.item}"
     missing = {name for pair in claim.comparisons for name in pair} - {row.id for row in experiment.rows}
     return f"no row {', '.join(sorted(missing))} in this experiment" if missing else ""
-
-
-def paired(frame: pd.DataFrame, a: str, b: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Values of two rows over the seeds that both have."""
-    if frame.empty:
-        return np.array([]), np.array([])
-    values = frame[frame["row"].isin((a, b))].pivot_table(index="seed", columns="row", values=metric)
-    if not {a, b} <= set(values.columns):
-        return np.array([]), np.array([])
-    both = values[[a, b]].dropna()
-    return both[a].to_numpy(), both[b].to_numpy()
 
 
 def _accuracy(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:

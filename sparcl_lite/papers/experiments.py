@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sparcl_lite.config import RunConfig
+from sparcl_lite.papers.reference import reference
 from sparcl_lite.result import RunResult
 from sparcl_lite.store import Store
 from sparcl_lite.sweeps import find, sweep
@@ -56,6 +57,14 @@ class Experiment:
     def row(self, row_id: str) -> Row:
         """The row of that id; KeyError when there is none."""
         return {row.id: row for row in self.rows}[row_id]
+
+    def printed_values(self, column: str) -> dict[tuple[str, str], dict[str, Any]]:
+        """The paper's numbers for a data set (a prefix of the CSV's columns), as lines by (row, metric)."""
+        if not (self.item and self.printed):
+            return {}
+        lines = reference(self.paper, self.item)
+        lines = lines[lines["column"].str.startswith(f"{column}/")]
+        return {(line["row"], line["column"].split("/")[1]): line for line in lines.to_dict("records")}
 
     def configs(self, row: Row, seeds: int) -> list[RunConfig]:
         """The row's configurations, for up to `seeds` seeds (never more than its evidence needs)."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from sparcl_lite.measure.statistics import Interval, paired_interval, t_interval
-from sparcl_lite.papers.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, Judged, paired
+from sparcl_lite.measure.statistics import Interval, t_interval
+from sparcl_lite.papers.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, Judged
+from sparcl_lite.papers.differences import difference
 from sparcl_lite.papers.experiments import Experiment
-from sparcl_lite.papers.reference import reference
 
 COLOURS = {REPRODUCED: "#d5ecd9", PARTLY: "#fcefc7", NOT: "#f8d7d3", UNTESTABLE: "#eeeeee"}
 METRIC_NAMES = {"class_il": "Class-IL", "task_il": "Task-IL"}
@@ -68,7 +68,7 @@ def direction_verdict(printed: float | None, effect: Interval) -> str:
 
 def comparison(experiment: Experiment, frame: pd.DataFrame, *, column: str = "cifar10") -> Table:
     """The paper's table beside ours: accuracy with interval, difference to the baseline row, verdict, FLOPs."""
-    printed = _printed(experiment, column)
+    printed = experiment.printed_values(column)
     lines, italic = [], set()
     for row in experiment.rows:
         ours = frame[frame["row"] == row.id]
@@ -101,25 +101,16 @@ def comparison(experiment: Experiment, frame: pd.DataFrame, *, column: str = "ci
 def _difference(experiment, frame, printed, row, metric, name) -> dict[str, str]:
     if row.against is None:
         return {f"{name} difference": "baseline", f"{name} verdict": "-"}
-    left, right = paired(frame, row.id, row.against, metric)
-    if not len(left):
+    effect = difference(frame, row.id, row.against, metric)
+    if effect is None:
         return {f"{name} difference": "-", f"{name} verdict": UNTESTABLE}
-    effect = paired_interval(left, right)
     mine, base = printed.get((row.id, metric)), printed.get((row.against, metric))
-    difference = None if mine is None or base is None else mine["value"] - base["value"]
-    paper = "" if difference is None else f" (paper {difference:+.1f})"
+    theirs = None if mine is None or base is None else mine["value"] - base["value"]
+    paper = "" if theirs is None else f" (paper {theirs:+.1f})"
     text = ("+" if effect.mean >= 0 else "") + plus_minus(effect)
     if effect.n < (frame["row"] == row.id).sum():
         text += f", n {effect.n}"  # the baseline has fewer seeds
-    return {f"{name} difference": text + paper, f"{name} verdict": direction_verdict(difference, effect)}
-
-
-def _printed(experiment: Experiment, column: str) -> dict[tuple[str, str], dict]:
-    if not (experiment.item and experiment.printed):
-        return {}
-    lines = reference(experiment.paper, experiment.item)
-    lines = lines[lines["column"].str.startswith(f"{column}/")]
-    return {(line["row"], line["column"].split("/")[1]): line for line in lines.to_dict("records")}
+    return {f"{name} difference": text + paper, f"{name} verdict": direction_verdict(theirs, effect)}
 
 
 def _printed_text(cell: dict | None) -> str:

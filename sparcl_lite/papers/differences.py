@@ -1,0 +1,38 @@
+"""Rows compared as pairs that share a seed: the differences that tables, figures and claims speak of."""
+
+import numpy as np
+import pandas as pd
+
+from sparcl_lite.measure.statistics import Interval, paired_interval
+from sparcl_lite.papers.experiments import Experiment
+
+
+def paired(frame: pd.DataFrame, a: str, b: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Values of two rows over the seeds that both have."""
+    if frame.empty:
+        return np.array([]), np.array([])
+    if a == b:
+        own = frame.loc[frame["row"] == a, metric].dropna().to_numpy()
+        return own, own
+    values = frame[frame["row"].isin((a, b))].pivot_table(index="seed", columns="row", values=metric)
+    if not {a, b} <= set(values.columns):
+        return np.array([]), np.array([])
+    both = values[[a, b]].dropna()
+    return both[a].to_numpy(), both[b].to_numpy()
+
+
+def difference(frame: pd.DataFrame, a: str, b: str, metric: str) -> Interval | None:
+    """Mean of a - b with its 95 % interval; None when no seed has both."""
+    left, right = paired(frame, a, b, metric)
+    return paired_interval(left, right) if len(left) else None
+
+
+def differences(experiment: Experiment, frame: pd.DataFrame, metric: str = "class_il") -> pd.DataFrame:
+    """Every row against the one it is compared with, in order; those without baseline or pairs are left out."""
+    lines = []
+    for row in experiment.rows:
+        effect = row.against and difference(frame, row.id, row.against, metric)
+        if effect:
+            line = {"row": row.id, "label": row.label, "against": row.against, "difference": effect.mean}
+            lines.append(line | {"low": effect.low, "high": effect.high, "n": effect.n})
+    return pd.DataFrame(lines, columns=["row", "label", "against", "difference", "low", "high", "n"])

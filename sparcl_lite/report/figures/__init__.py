@@ -1,0 +1,39 @@
+"""Figures of the papers' items at the size of a paper column, each returned with the points it draws."""
+
+from sparcl_lite.report.figures.runs import (
+    accuracy_matrices,
+    easiest_and_hardest,
+    mask_survival,
+    removed_samples,
+    survival_by_layer,
+    training_trace,
+)
+from sparcl_lite.report.figures.studies import against_each, one_at_a_time, removal
+from sparcl_lite.report.figures.style import PALETTE, save, use_style
+from sparcl_lite.report.figures.tables import (
+    ablation,
+    accuracy_by_flops,
+    accuracy_by_sparsity,
+    all_methods,
+    sparse_rivals,
+)
+
+__all__ = [
+    "PALETTE",
+    "ablation",
+    "accuracy_by_flops",
+    "accuracy_by_sparsity",
+    "accuracy_matrices",
+    "against_each",
+    "all_methods",
+    "easiest_and_hardest",
+    "mask_survival",
+    "one_at_a_time",
+    "removal",
+    "removed_samples",
+    "save",
+    "sparse_rivals",
+    "survival_by_layer",
+    "training_trace",
+    "use_style",
+]

@@ -1,0 +1,87 @@
+"""Figures of the studies: data removal, one parameter at a time, and confounders."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sparcl_lite.measure.statistics import t_interval
+from sparcl_lite.papers.differences import differences
+from sparcl_lite.papers.experiments import Experiment
+from sparcl_lite.report.figures.style import OURS, PALETTE, interval_bars
+
+REMOVALS = {"stages": "in stages (DDR)", "one_shot": "one-shot, at the cut-off", "random": "random samples, in stages"}
+
+
+def removal(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Class-IL against the share of samples removed, as differences to removing nothing, by rule."""
+    points = differences(experiment, frame)
+    rows = {row.id: row.values["sparse"] for row in experiment.rows}
+    points["rule"] = [rows[row].removal_rule for row in points["row"]]
+    points["removed"] = [100 * rows[row].removal for row in points["row"]]
+    figure, ax = plt.subplots(figsize=(4.6, 3.0), layout="constrained")
+    for number, (rule, name) in enumerate(REMOVALS.items()):
+        line = points[points["rule"] == rule].sort_values("removed")
+        error = [line["difference"] - line["low"], line["high"] - line["difference"]]
+        look = {"color": PALETTE[rule], "marker": "o", "capsize": 2.5, "label": name}
+        ax.errorbar(line["removed"] + 1.2 * (number - 1), line["difference"], error, **look)
+    ax.axhline(0, color="#666666", linewidth=0.8)
+    ax.set(xlabel="samples of each task removed (%)", ylabel="Class-IL against no removal (points)")
+    ax.legend(loc="lower left")
+    return figure, points
+
+
+def one_at_a_time(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Differences to the default for each changed parameter, beside dense and sparse accuracy by buffer size."""
+    points = differences(experiment, frame)
+    points = points[points["against"] == "default"].reset_index(drop=True)
+    buffers = _by_buffer(experiment, frame)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.6, 4.4), width_ratios=(3, 2), layout="constrained")
+    y = _grouped([row.partition("=")[0] for row in points["row"]])
+    interval_bars(left, points, "difference", y, color=PALETTE["sparcl"])
+    left.axvline(0, color="#666666", linewidth=0.8)
+    left.set(xlabel="Class-IL against the default (points)", yticks=y, yticklabels=points["label"])
+    for kind, name in (("dense", "DER++"), ("sparse", "SparCL-DER++")):
+        line = buffers[buffers["kind"] == kind]
+        error = [line["class_il"] - line["low"], line["high"] - line["class_il"]]
+        colour = PALETTE["der++" if kind == "dense" else "sparcl"]
+        right.errorbar(line["buffer"], line["class_il"], error, marker="o", capsize=2.5, color=colour, label=name)
+    right.set(xscale="log", xlabel="buffer size (samples)", ylabel="Class-IL accuracy (%)")
+    sizes = sorted(buffers["buffer"].unique())
+    right.set_xticks(sizes, [str(size) for size in sizes], minor=False)
+    right.set_xticks([], minor=True)
+    right.legend(loc="lower right")
+    return figure, pd.concat([points, buffers], ignore_index=True)
+
+
+def _by_buffer(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
+    base = experiment.row("default").values["buffer_size"]
+    lines = []
+    for row in experiment.rows:
+        kind, _, size = row.id.partition("-")
+        if row.id == "default":
+            kind, size = "sparse", str(base)
+        values = frame.loc[frame["row"] == row.id, "class_il"]
+        if kind in ("dense", "sparse") and size.isdigit() and len(values):
+            mean = t_interval(values)
+            lines.append({"kind": kind, "buffer": int(size), "class_il": mean.mean, "low": mean.low, "high": mean.high})
+    return pd.DataFrame(lines, columns=["kind", "buffer", "class_il", "low", "high"]).sort_values(["kind", "buffer"])
+
+
+def _grouped(groups: list[str]) -> np.ndarray:
+    """Heights from the top down, with half a line between groups."""
+    steps = [1.0 if i == 0 or groups[i] == groups[i - 1] else 1.5 for i in range(len(groups))]
+    return -np.cumsum(steps)
+
+
+def against_each(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Every row against the one it is compared with: the label says which."""
+    points = differences(experiment, frame)
+    labels = {row.id: row.label for row in experiment.rows}
+    figure, ax = plt.subplots(figsize=(6.6, 0.34 * len(points) + 0.9), layout="constrained")
+    y = np.arange(len(points))[::-1]
+    interval_bars(ax, points, "difference", y, color=OURS)
+    ax.axvline(0, color="#666666", linewidth=0.8)
+    names = [f"{line.label}  −  {labels[line.against]}" for line in points.itertuples()]
+    ax.set(xlabel="difference in Class-IL (points), 95 % interval", yticks=y, yticklabels=names)
+    return figure, points
