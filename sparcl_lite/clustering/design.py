@@ -1,0 +1,193 @@
+"""The data as a linear operator: scaled and centred without being copied, dense, sparse or out of core.
+
+K-sparse works on `A = (X - 1 mean') / norm`, X divided by its spectral norm and then centred. Forming A would make a
+sparse X dense, and a large one larger; everything here needs products with A only, taken over blocks of rows.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+BLOCK_ROWS = 20_000  # sums in single precision stay short; double precision adds the blocks up
+CACHE_BYTES = 2**19  # of dense rows: read from memory once, their second product finds them in the processor's cache
+OVERSAMPLING = 10  # of the randomised SVD, and its power iterations: Halko, Martinsson and Tropp (2011)
+POWER_ITERATIONS = 7
+NORM_TOLERANCE = 1e-8
+NORM_ITERATIONS = 200
+
+
+def is_dask(X: Any) -> bool:
+    """Whether X is a dask array, told without importing dask."""
+    return type(X).__module__.partition(".")[0] == "dask" and hasattr(X, "to_delayed")
+
+
+class Design:
+    """`A = (X - 1 mean') / norm` of an (m, d) dense array, CSR array or dask array of row blocks.
+
+    In-memory data is shared by `n_jobs` threads (dense products have those of BLAS besides); a dask array is computed
+    block by block by dask's current scheduler: threads of this machine, or the cluster of an active `Client`.
+
+    Attributes
+    ----------
+    shape : (m, d)
+    mean : column means of X, (d,)
+    norm : spectral norm of X, before it is centred
+    """
+
+    def __init__(self, X: Any, n_jobs: int | None = None):
+        self.shape: tuple[int, int] = X.shape
+        self.dtype = np.dtype(np.float32) if X.dtype == np.float32 else np.dtype(np.float64)
+        self._threads = _thread_count(n_jobs)
+        self._X, self._lazy = X, is_dask(X)
+        self._blocks = _dask_blocks(X) if self._lazy else _row_blocks(X, self._threads)
+        self.mean = sum(self._map(_column_sums)) / self.shape[0]
+        if not np.isfinite(self.mean).all():
+            raise ValueError("X contains NaN or infinity; allowed are finite numbers")
+        self.norm = self._spectral_norm()
+
+    def project(self, W: np.ndarray) -> np.ndarray:
+        """`A W`, shape (m, h), of W (d, h)."""
+        offset, scaled = self.mean @ W / self.norm, self._scaled(W)
+        parts = self._map(partial(_times, W=scaled, offset=offset))
+        return np.concatenate(list(parts))
+
+    def back_project(self, Z: np.ndarray) -> np.ndarray:
+        """`A' Z`, shape (d, h), of Z (m, h)."""
+        parts = (Z[start:stop] for start, stop, _ in self._blocks)
+        total = sum(self._map(_transposed_times, parts))
+        return (total - np.outer(self.mean, Z.sum(axis=0, dtype=float))) / self.norm
+
+    def gradient(self, W: np.ndarray, labels: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+        """`A' (A W - M)`, shape (d, h), where row i of M is `centroids[labels[i]]`; X'X is never formed."""
+        offset, scaled = self.mean @ W / self.norm, self._scaled(W)
+        step = partial(_gradient, W=scaled, targets=(centroids + offset).astype(self.dtype))
+        parts = (labels[start:stop] for start, stop, _ in self._blocks)
+        total, residual = (sum(values) for values in zip(*self._map(step, parts), strict=True))
+        return (total - np.outer(self.mean, residual)) / self.norm
+
+    def svd(self, rank: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        """Left singular vectors (m, rank) and singular values (rank,) of A, by a randomised range finder."""
+        size = min(rank + OVERSAMPLING, *self.shape)
+        basis = self.project(rng.normal(size=(self.shape[1], size)))
+        for _ in range(POWER_ITERATIONS):
+            basis = self.project(np.linalg.qr(self.back_project(np.linalg.qr(basis)[0]))[0])
+        basis = np.linalg.qr(basis)[0]
+        left, values, _ = np.linalg.svd(self.back_project(basis).T, full_matrices=False)
+        return basis @ left[:, :rank], values[:rank]
+
+    def gram(self) -> np.ndarray:
+        """`A A'`, shape (m, m), for initialisations that look at all pairs of samples; not for dask arrays."""
+        X = self._X
+        products = X @ X.T
+        products = products.toarray() if sparse.issparse(products) else products
+        cross = X @ self.mean
+        centred = products.astype(float) - cross[:, None] - cross[None, :] + self.mean @ self.mean
+        return centred / self.norm**2
+
+    def _spectral_norm(self) -> float:
+        """Power iteration on X'X, which is applied and not formed; 1 for a matrix of zeros."""
+        vector = np.random.RandomState(0).normal(size=self.shape[1]) + np.sign(self.mean)
+        previous = 0.0
+        for _ in range(NORM_ITERATIONS):
+            vector = vector / np.linalg.norm(vector)
+            vector = sum(self._map(partial(_gram_times, vector=vector.astype(self.dtype))))
+            value = np.sqrt(np.linalg.norm(vector))
+            if value == 0:
+                return 1.0
+            if abs(value - previous) <= NORM_TOLERANCE * value:
+                break
+            previous = value
+        return float(value)
+
+    def _scaled(self, W: np.ndarray) -> np.ndarray:
+        return (W / self.norm).astype(self.dtype)
+
+    def _map(self, function: Callable, *arguments: Iterable) -> list:
+        """`function(block, ...)` for every block, with its own entry of each of the arguments."""
+        blocks = [block for *_, block in self._blocks]
+        if self._lazy:
+            import dask
+
+            tasks = [dask.delayed(function)(*items) for items in zip(blocks, *arguments, strict=True)]
+            return list(dask.compute(*tasks))
+        if self._threads == 1:
+            return list(map(function, blocks, *arguments))
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(function, blocks, *arguments))
+
+
+def _thread_count(n_jobs: int | None) -> int:
+    """As in joblib: None is 1, -1 all processors."""
+    if n_jobs is None:
+        return 1
+    return n_jobs if n_jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + n_jobs)
+
+
+def _row_blocks(X: Any, threads: int) -> list[tuple[int, int, Any]]:
+    """(start, stop, rows) that share the memory of X, at least one for every thread."""
+    m = X.shape[0]
+    rows = min(BLOCK_ROWS, -(-m // threads))
+    bounds = [(start, min(start + rows, m)) for start in range(0, m, rows)]
+    take = _csr_rows if sparse.issparse(X) else _dense_rows
+    return [(start, stop, take(X, start, stop)) for start, stop in bounds]
+
+
+def _dense_rows(X: np.ndarray, start: int, stop: int) -> np.ndarray:
+    return X[start:stop]
+
+
+def _csr_rows(X: Any, start: int, stop: int) -> sparse.csr_array:
+    """Rows of a CSR array without a copy of its values."""
+    first, last = X.indptr[start], X.indptr[stop]
+    pointers = X.indptr[start : stop + 1] - first
+    return sparse.csr_array((X.data[first:last], X.indices[first:last], pointers), shape=(stop - start, X.shape[1]))
+
+
+def _dask_blocks(X: Any) -> list[tuple[int, int, Any]]:
+    """(start, stop, delayed rows), once every chunk spans all columns."""
+    X = X.rechunk({1: -1})
+    stops = np.cumsum(X.chunks[0])
+    starts = stops - X.chunks[0]
+    blocks = X.to_delayed().ravel()
+    return [(int(start), int(stop), block) for start, stop, block in zip(starts, stops, blocks, strict=True)]
+
+
+def _column_sums(block: Any) -> np.ndarray:
+    return np.asarray(block.sum(axis=0, dtype=float)).ravel()
+
+
+def _times(block: Any, W: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    return block @ W - offset.astype(W.dtype)
+
+
+def _transposed_times(block: Any, Z: np.ndarray) -> np.ndarray:
+    return (block.T @ Z.astype(block.dtype)).astype(float)
+
+
+def _gram_times(block: Any, vector: np.ndarray) -> np.ndarray:
+    return (block.T @ (block @ vector)).astype(float)
+
+
+def _gradient(block: Any, labels: np.ndarray, W: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of one block: `X' R` and the column sums of R, the residual `X W / norm - targets[labels]`."""
+    if not sparse.issparse(block):
+        return _dense_gradient(block, labels, W, targets)
+    residual = block @ W - targets[labels]
+    return (block.T @ residual).astype(float), residual.sum(axis=0, dtype=float)
+
+
+def _dense_gradient(block, labels, W, targets) -> tuple[np.ndarray, np.ndarray]:
+    """As `_gradient`, a few rows at a time; transposed, as BLAS is faster on few long rows than on many short."""
+    rows = max(8, CACHE_BYTES // (block.shape[1] * block.itemsize))
+    total, sums = np.zeros(W.T.shape, W.dtype), np.zeros(W.shape[1])
+    for start in range(0, len(block), rows):
+        few = block[start : start + rows]
+        residual = W.T @ few.T - targets[labels[start : start + rows]].T
+        total += residual @ few
+        sums += residual.sum(axis=1)
+    return total.T.astype(float), sums
