@@ -106,9 +106,39 @@ def test_what_the_paper_lacks_is_a_dash_and_columns_without_any_are_left_out():
 def test_other_settings_are_not_set_beside_the_papers_numbers():
     changed = table3(profile="smoke", sparsity=0.9)
     table = comparison(changed, frame_of(changed))
-    assert set(table.frame["Class-IL paper"]) == set(table.frame["FLOPs paper"]) == {"-"}
-    assert set(table.frame["Class-IL verdict"]) == {"-", "not testable here"}
+    assert not [name for name in table.frame if "paper" in name or "verdict" in name]
+    assert "Verdict" not in table.caption
+    assert set(table.frame["Class-IL difference"]) > {"baseline"}
     assert not table.italic
+
+
+def test_marks_are_those_of_the_exact_paired_test_and_of_holms_correction():
+    base = [60.0 + seed % 3 for seed in range(10)]
+    up = {"none": base, "tdm": [v + 5 for v in base], "ddr": [v + (4, -3)[s % 2] for s, v in enumerate(base)],
+          "dgm": [v + 1 for v in base[:5]]}  # fmt: skip
+    shown = comparison(THREE, frame_of(THREE, **up, **{row.id: [] for row in THREE.rows if row.id not in up}))
+    assert "+5.0 ± 0.0 ‡" in cells(shown, "TDM")["Class-IL difference"]  # 2/1024, times three
+    assert not set("†‡") & set(cells(shown, "DDR")["Class-IL difference"])
+    assert not set("†‡") & set(cells(shown, "DGM")["Class-IL difference"])  # five seeds: 2/32
+    one = frame_of(THREE, **{"none": base[:6], "tdm": [v + 5 for v in base[:6]], "ddr": [v - 1 for v in base[:6]]})
+    assert "+5.0 ± 0.0 †" in cells(comparison(THREE, one), "TDM")["Class-IL difference"]  # 2/64, times seven
+    assert "‡" in shown.caption
+
+
+def test_a_method_without_class_il_shows_its_task_il_alone():
+    frame = frame_of(ONE)
+    frame.loc[frame["row"] == "packnet", "class_il"] = np.nan
+    row = cells(comparison(ONE, frame), "PackNet")
+    assert (row["Class-IL ours"], row["Class-IL difference"], row["Class-IL verdict"]) == ("-", "-", "-")
+    assert row["Task-IL ours"] == "90.0 ± 0.0"
+    assert row["Task-IL difference"].startswith("+0.0 ± 0.0")
+
+
+def test_the_scoreboard_leads_to_the_notebook_of_each_claim():
+    claim = Claim(id="x", statement="s", source="t", rule="above", experiment="sparcl_table1", comparisons=[("a", "b")])
+    board = scoreboard(judge([claim], {"sparcl_table1": ONE}, {}))
+    assert '<a href="sparcl_table1.ipynb">sparcl_table1</a>' in board._repr_html_()
+    assert board.frame.loc[0, "notebook"] == "sparcl_table1"
 
 
 def test_rows_without_runs_are_left_out():
@@ -174,8 +204,8 @@ DRAWN = {
     "removal": lambda result: figures.removal(FIG3, frame_of(FIG3)),
     "one_at_a_time": lambda result: figures.one_at_a_time(ONES, frame_of(ONES)),
     "against_each": lambda result: figures.against_each(CONFOUNDERS, frame_of(CONFOUNDERS)),
-    "mask_survival": lambda result: figures.mask_survival({"0.75": result, "again": result}),
-    "survival_by_layer": lambda result: figures.survival_by_layer({"s 0.75": result}),
+    "mask_survival": lambda result: figures.mask_survival({"0.75": [result], "two": [result] * 2}),
+    "survival_by_layer": lambda result: figures.survival_by_layer({"s 0.75": [result]}),
     "removed_samples": lambda result: figures.removed_samples(result, *LABELS),
     "easiest_and_hardest": lambda result: figures.easiest_and_hardest(result, IMAGES, *LABELS),
     "accuracy_matrices": figures.accuracy_matrices,

@@ -65,7 +65,7 @@ def assignments(texts: list[str] | None) -> dict[str, Any]:
 
 
 def experiment_named(name: str, profile: str, dataset: str | None):
-    from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
+    from sparcl_lite.papers.registry import EXPERIMENTS
 
     if name not in EXPERIMENTS:
         raise KitError(f"experiment = {name!r}: unknown; allowed: {', '.join(EXPERIMENTS)}")

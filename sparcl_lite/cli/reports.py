@@ -26,7 +26,7 @@ app = typer.Typer()
 
 @app.command()
 def table(
-    name: Annotated[str, typer.Argument(help="sparcl_table1 or sparcl_table3")],
+    name: Annotated[str, typer.Argument(help="sparcl_table1, sparcl_table2, ...")],
     profile: Profile = "lite",
     dataset: Dataset = None,
     seeds: Seeds = 10,
@@ -63,7 +63,9 @@ def claims(
 
     Example: sparcl-lite claims --json
     """
-    judged = _judged(profile, dataset, seeds, store_with_evidence(store))
+    from sparcl_lite.papers.registry import judged as judged_claims
+
+    judged = judged_claims(store_with_evidence(store), profile=profile, dataset=dataset or "", seeds=seeds)
     if as_json:
         print(json.dumps([_plain(entry) for entry in judged], indent=1))
         return
@@ -85,6 +87,7 @@ def reproduce(
 
     Example: sparcl-lite reproduce quickstart --profile smoke
     """
+    from sparcl_lite.papers.registry import judged as judged_claims
     from sparcl_lite.report import site
     from sparcl_lite.report.tables import scoreboard, verdict_line
     from sparcl_lite.store import Store
@@ -104,7 +107,7 @@ def reproduce(
     given = assignments(parameter)
     pages = site.reproduce(chosen, output, values, given)
     profile, dataset, seeds = (given.get(name, values.get(name)) for name in ("profile", "dataset", "seeds"))
-    judged = _judged(profile, dataset, seeds, store)
+    judged = judged_claims(store, profile=profile, dataset=dataset or "", seeds=seeds)
     how = f"Profile {profile}, up to {seeds} seed(s) a row; no run is from the committed results."
     index = site.write_index(output, pages, scoreboard(judged), verdict_line(judged), how)
     _print_scoreboard(judged)
@@ -120,15 +123,6 @@ def render(notebooks: Annotated[list[str] | None, typer.Argument(help="names; al
     from sparcl_lite.report import site
 
     site.render(site.select(notebooks or []))
-
-
-def _judged(profile: str, dataset: str | None, seeds: int, store):
-    from sparcl_lite.papers import claims as claims_module
-    from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
-
-    experiments = {name: experiment_named(name, profile, dataset) for name in EXPERIMENTS}
-    frames = {name: e.stored(seeds=seeds, store=store) for name, e in experiments.items()}
-    return claims_module.judge(claims_module.claims("sparcl"), experiments, frames)
 
 
 def _print_scoreboard(judged: list) -> None:

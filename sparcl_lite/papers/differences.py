@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sparcl_lite.measure.statistics import Interval, paired_interval
+from sparcl_lite.measure.statistics import Interval, holm, paired_interval, paired_permutation_test
 from sparcl_lite.papers.experiments import Experiment
 
 
@@ -27,12 +27,21 @@ def difference(frame: pd.DataFrame, a: str, b: str, metric: str) -> Interval | N
     return paired_interval(left, right) if len(left) else None
 
 
+COLUMNS = ["row", "label", "against", "difference", "low", "high", "n", "p", "p_holm"]
+
+
 def differences(experiment: Experiment, frame: pd.DataFrame, metric: str = "class_il") -> pd.DataFrame:
-    """Every row against the one it is compared with, in order; those without baseline or pairs are left out."""
+    """Every row against the one it is compared with, in order; those without baseline or pairs are left out.
+
+    `p` is that of the exact paired test against no difference, `p_holm` corrected over all rows of the table.
+    """
     lines = []
     for row in experiment.rows:
-        effect = row.against and difference(frame, row.id, row.against, metric)
-        if effect:
-            line = {"row": row.id, "label": row.label, "against": row.against, "difference": effect.mean}
-            lines.append(line | {"low": effect.low, "high": effect.high, "n": effect.n})
-    return pd.DataFrame(lines, columns=["row", "label", "against", "difference", "low", "high", "n"])
+        left, right = paired(frame, row.id, row.against, metric) if row.against else ((), ())
+        if len(left):
+            effect, p = paired_interval(left, right), paired_permutation_test(left, right)
+            lines.append((row.id, row.label, row.against, effect.mean, effect.low, effect.high, effect.n, p, np.nan))
+    table = pd.DataFrame(lines, columns=COLUMNS)
+    if len(table):
+        table["p_holm"] = holm(table["p"])
+    return table

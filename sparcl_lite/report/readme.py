@@ -3,26 +3,23 @@
 import re
 from pathlib import Path
 
-from sparcl_lite.papers import claims as claims_module
-from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
+from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judged
 from sparcl_lite.report.tables import Table, comparison, scoreboard, verdict_line
 from sparcl_lite.store import Store
 
-ALL_SEEDS = 10
 TABLE_COLUMNS = ["buffer", "method", "Class-IL paper", "Class-IL ours", "Class-IL difference", "Class-IL verdict", "n"]
 CLAIM_COLUMNS = ["claim", "measured", "verdict"]
 
 
 def blocks(results: Path) -> dict[str, str]:
     """Markdown of each marked block of the README, from the runs in `results`."""
-    store, experiments = Store(results), {name: make(profile="lite") for name, make in EXPERIMENTS.items()}
-    frames = {name: e.stored(seeds=ALL_SEEDS, store=store) for name, e in experiments.items()}
-    table = comparison(experiments["sparcl_table1"], frames["sparcl_table1"])
-    judged = claims_module.judge(claims_module.claims("sparcl"), experiments, frames)
-    board = scoreboard(judged)
+    store, first = Store(results), experiments("lite")["sparcl_table1"]
+    table = comparison(first, first.stored(seeds=ALL_SEEDS, store=store))
+    claims = judged(store, profile="lite")
+    board = scoreboard(claims)
     return {
         "table1": _select(table, TABLE_COLUMNS).to_markdown(),
-        "claims": f"{verdict_line(judged)}\n\n{_select(board, CLAIM_COLUMNS).to_markdown()}",
+        "claims": f"{verdict_line(claims)}\n\n{_select(board, CLAIM_COLUMNS).to_markdown()}",
     }
 
 

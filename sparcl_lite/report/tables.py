@@ -8,24 +8,32 @@ import pandas as pd
 
 from sparcl_lite.measure.statistics import Interval, t_interval
 from sparcl_lite.papers.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, Judged
-from sparcl_lite.papers.differences import difference
-from sparcl_lite.papers.experiments import Experiment
+from sparcl_lite.papers.differences import differences
+from sparcl_lite.papers.experiments import Experiment, Row
 
 COLOURS = {REPRODUCED: "#d5ecd9", PARTLY: "#fcefc7", NOT: "#f8d7d3", UNTESTABLE: "#eeeeee"}
 METRIC_NAMES = {"class_il": "Class-IL", "task_il": "Task-IL"}
+SIGNIFICANT = 0.05
 
 
 @dataclass
 class Table:
-    """A table of text cells; `italic` holds the (row number, column) of values whose source is not confirmed."""
+    """A table of text cells.
+
+    `italic` holds the (row number, column) of values whose source is not confirmed; cells of the column `linked` name a
+    notebook and lead to it.
+    """
 
     frame: pd.DataFrame
     caption: str = ""
     italic: set[tuple[int, str]] = field(default_factory=set)
+    linked: str | None = None
 
     def _repr_html_(self) -> str:
         styler = self.frame.style.hide(axis="index").set_uuid("kit").set_caption(html.escape(self.caption))
         styler = styler.format(escape="html").format_index(escape="html", axis="columns")
+        if self.linked:
+            styler = styler.format(_link, subset=[self.linked])
         styler = styler.map(lambda v: f"background-color: {COLOURS[v]}" if v in COLOURS else "")
         styles = pd.DataFrame("", index=self.frame.index, columns=self.frame.columns)
         for row, column in self.italic:
@@ -42,6 +50,11 @@ class Table:
             cells = (f"*{v}*" if (number, c) in self.italic else str(v) for c, v in row.items())
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines)
+
+
+def _link(notebook: str) -> str:
+    name = html.escape(notebook)
+    return f'<a href="{name}.ipynb">{name}</a>' if notebook else ""
 
 
 def plus_minus(interval: Interval, digits: int = 1) -> str:
@@ -69,6 +82,7 @@ def direction_verdict(printed: float | None, effect: Interval) -> str:
 def comparison(experiment: Experiment, frame: pd.DataFrame, *, column: str = "cifar10") -> Table:
     """The paper's table beside ours: accuracy with interval, difference to the baseline row, verdict, FLOPs."""
     printed = experiment.printed_values(column)
+    effects = {metric: differences(experiment, frame, metric).set_index("row") for metric in METRIC_NAMES}
     lines, italic = [], set()
     for row in experiment.rows:
         ours = frame[frame["row"] == row.id]
@@ -78,39 +92,41 @@ def comparison(experiment: Experiment, frame: pd.DataFrame, *, column: str = "ci
         if experiment.item == "table1":
             line = {"buffer": row.values["buffer_size"] or "-", **line}
         for metric, name in METRIC_NAMES.items():
-            cell = printed.get((row.id, metric))
-            line[f"{name} paper"] = _printed_text(cell)
-            line[f"{name} ours"] = plus_minus(t_interval(ours[metric]))
-            line |= _difference(experiment, frame, printed, row, metric, name)
-            if cell is not None and cell["provenance"] != "verified":
-                italic.add((len(lines), f"{name} paper"))
+            values = ours[metric].dropna().astype(float)
+            line[f"{name} paper"] = _printed_text(printed.get((row.id, metric)))
+            line[f"{name} ours"] = plus_minus(t_interval(values)) if len(values) else "-"
+            line |= _difference(row, effects[metric], printed, metric, len(values))
         flops = printed.get((row.id, "flops"))
         line["FLOPs paper"] = "-" if flops is None else f"{flops['value']:.2g}".replace("e+", "e")
-        if flops is not None and flops["provenance"] != "verified":
-            italic.add((len(lines), "FLOPs paper"))
         line["FLOPs ours (honest)"] = f"{ours['flops_honest'].mean():.2e}".replace("e+", "e")
         line["n"] = len(ours)
+        for metric, name in (METRIC_NAMES | {"flops": "FLOPs"}).items():
+            if printed.get((row.id, metric), {}).get("provenance", "verified") != "verified":
+                italic.add((len(lines), f"{name} paper"))
         lines.append(line)
     table = pd.DataFrame(lines)
-    empty = [c for c in table.columns if c.startswith("Task-IL paper") and (table[c] == "-").all()]
-    return Table(
-        table.drop(columns=[*empty, *(c.replace("paper", "verdict") for c in empty)]), _caption(column), italic
-    )
+    empty = [c for c in table.columns if c.endswith(" paper") and (table[c] == "-").all()]
+    unprinted = [c.replace("paper", "verdict") for c in empty if c != "FLOPs paper"]
+    return Table(table.drop(columns=[*empty, *unprinted]), _caption(column if printed else None), italic)
 
 
-def _difference(experiment, frame, printed, row, metric, name) -> dict[str, str]:
-    if row.against is None:
-        return {f"{name} difference": "baseline", f"{name} verdict": "-"}
-    effect = difference(frame, row.id, row.against, metric)
-    if effect is None:
+def _difference(row: Row, effects: pd.DataFrame, printed: dict, metric: str, count: int) -> dict[str, str]:
+    """Difference to the row's baseline with its mark, and the verdict; `count` runs have the metric."""
+    name = METRIC_NAMES[metric]
+    if row.against is None or not count:
+        return {f"{name} difference": "-" if row.against else "baseline", f"{name} verdict": "-"}
+    if row.id not in effects.index:
         return {f"{name} difference": "-", f"{name} verdict": UNTESTABLE}
+    line = effects.loc[row.id]
+    effect = Interval(line["difference"], line["low"], line["high"], int(line["n"]))
     mine, base = printed.get((row.id, metric)), printed.get((row.against, metric))
     theirs = None if mine is None or base is None else mine["value"] - base["value"]
-    paper = "" if theirs is None else f" (paper {theirs:+.1f})"
     text = ("+" if effect.mean >= 0 else "") + plus_minus(effect)
-    if effect.n < (frame["row"] == row.id).sum():
+    text += " ‡" if line["p_holm"] < SIGNIFICANT else " †" if line["p"] < SIGNIFICANT else ""
+    text += "" if theirs is None else f" (paper {theirs:+.1f})"
+    if effect.n < count:
         text += f", n {effect.n}"  # the baseline has fewer seeds
-    return {f"{name} difference": text + paper, f"{name} verdict": direction_verdict(theirs, effect)}
+    return {f"{name} difference": text, f"{name} verdict": direction_verdict(theirs, effect)}
 
 
 def _printed_text(cell: dict | None) -> str:
@@ -119,11 +135,13 @@ def _printed_text(cell: dict | None) -> str:
     return f"{cell['value']:.2f}" + ("" if pd.isna(cell["std"]) else f" ± {cell['std']:.2f}")
 
 
-def _caption(column: str) -> str:
+def _caption(column: str | None) -> str:
+    paper = f"Paper ({column}): its own mean ± std, italics where recalled and not confirmed. " if column else ""
+    verdict = " Verdict: is the difference on the paper's side?" if column else ""
     return (
-        f"Paper ({column}): its own mean ± std, italics where recalled and not confirmed. Ours: mean ± half of the "
-        "95 % interval over n seeds. Difference: to the baseline row, paired by seed. Verdict: is the difference on "
-        "the paper's side?"
+        f"{paper}Ours: mean ± half of the 95 % interval over n seeds. Difference: to the row's baseline, paired by "
+        "seed; † p < 0.05 in the exact paired test (fewer than 6 seeds cannot reach it), ‡ also after Holm's "
+        f"correction over the table.{verdict}"
     )
 
 
@@ -136,12 +154,14 @@ def scoreboard(judged: list[Judged]) -> Table:
             "expected": _expected(entry),
             "measured": "; ".join(_measured(entry, e) for e in entry.evidence) or entry.reason,
             "verdict": entry.verdict,
+            "notebook": entry.claim.experiment,
         }
         for entry in judged
     ]
     return Table(
         pd.DataFrame(lines),
-        "Claims; effects in points of Class-IL accuracy [95 % interval]; p: of no difference from the bound, "
+        linked="notebook",
+        caption="Claims; effects in points of Class-IL accuracy [95 % interval]; p: of no difference from the bound, "
         "Holm-corrected over the tests of this table",
     )
 

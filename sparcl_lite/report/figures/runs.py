@@ -59,16 +59,17 @@ def training_trace(result: RunResult) -> tuple[Figure, pd.DataFrame]:
     return figure, points
 
 
-def mask_survival(results: dict[str, RunResult]) -> tuple[Figure, pd.DataFrame]:
+def mask_survival(results: dict[str, list[RunResult]]) -> tuple[Figure, pd.DataFrame]:
     """How much of each mask is still there later: weight masks above, DGM's gradient masks below, by run.
 
-    Row i, column j: share (%) of the weights kept at moment i that are kept at moment j; over all prunable layers.
+    Row i, column j: share (%) of the weights kept at moment i that are kept at moment j, over all prunable layers; the
+    mean of the seeds of each entry of `results`.
     """
     figure, axes = plt.subplots(2, len(results), figsize=(6.6, 4.4), layout="constrained", squeeze=False)
     points = []
-    for column, (name, result) in enumerate(results.items()):
+    for column, (name, seeds) in enumerate(results.items()):
         for ax, kind in zip(axes[:, column], ("weight", "gradient"), strict=True):
-            matrix = 100 * overall_survival(result, kind)
+            matrix = 100 * np.mean([overall_survival(result, kind) for result in seeds], axis=0)
             first = ["init"] if kind == "weight" else []
             ticks = first + [str(task + 1) for task in range(len(matrix) - len(first))]
             names = {"xticklabels": ticks, "yticklabels": ticks, "cbar": column == len(results) - 1}
@@ -94,14 +95,16 @@ def overall_survival(result: RunResult, kind: str) -> np.ndarray:
     return np.average(list(layers.values()), axis=0, weights=[sizes[name] for name in layers])
 
 
-def survival_by_layer(results: dict[str, RunResult]) -> tuple[Figure, pd.DataFrame]:
-    """By layer: the share of the initial mask, and of the first task's, that the last task still uses."""
-    points = pd.DataFrame(
+def survival_by_layer(results: dict[str, list[RunResult]]) -> tuple[Figure, pd.DataFrame]:
+    """By layer: the share of the initial mask, and of the first task's, that the last task still uses (means)."""
+    lines = pd.DataFrame(
         {"run": name, "layer": layer.removesuffix(".weight"), "mask": mask, "share": 100 * matrix[0][-1]}
-        for name, result in results.items()
+        for name, seeds in results.items()
+        for result in seeds
         for mask, key in (("weights, since the start", "weight"), ("gradients, since task 1", "gradient"))
         for layer, matrix in result.sparse[f"{key}_survival"].items()
     )
+    points = lines.groupby(["run", "layer", "mask"], sort=False, as_index=False)["share"].mean()
     figure, axes = plt.subplots(1, 2, figsize=(6.6, 2.8), layout="constrained", sharey=True)
     for ax, (mask, part) in zip(axes, points.groupby("mask", sort=False), strict=True):
         for number, (name, line) in enumerate(part.groupby("run", sort=False)):

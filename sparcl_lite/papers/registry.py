@@ -1,0 +1,23 @@
+"""All papers' experiments and claims in one place, for those who show them together."""
+
+from sparcl_lite.papers.claims import Judged, claims, judge
+from sparcl_lite.papers.experiments import Experiment
+from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
+from sparcl_lite.store import Store
+
+__all__ = ["ALL_SEEDS", "EXPERIMENTS", "experiments", "judged"]
+
+ALL_SEEDS = 10  # no row's evidence has more
+
+
+def experiments(profile: str, dataset: str = "") -> dict[str, Experiment]:
+    """Every experiment by name, at a profile and a data set (empty: the profile's own)."""
+    shared = {"profile": profile} | ({"dataset": dataset} if dataset else {})
+    return {name: make(**shared) for name, make in EXPERIMENTS.items()}
+
+
+def judged(store: Store, *, profile: str, dataset: str = "", seeds: int = ALL_SEEDS) -> list[Judged]:
+    """Every claim with its verdict, from the runs that `store` holds; trains nothing."""
+    known = experiments(profile, dataset)
+    frames = {name: experiment.stored(seeds=seeds, store=store) for name, experiment in known.items()}
+    return judge(claims("sparcl"), known, frames)
