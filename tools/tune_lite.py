@@ -3,7 +3,7 @@
 Run it as `python tools/tune_lite.py [METHOD ...]`; runs are kept in `build/tuning`, the outcome goes to
 `results/tuning/lite.csv`, where rows of methods that are not named stay as they are.
 The best row of each method and buffer is what `sparcl_lite/profiles.toml` says for `lite`; a test compares the two.
-Seeds differ from those of the results, so class orders and subsets differ too.
+Seeds differ from those of the results, so class orders and subsets differ too. A run that diverges counts as 0 %.
 """
 
 import sys
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from sparcl_lite import RunConfig, sweep
+from sparcl_lite import RunConfig, Store, sweep
+from sparcl_lite.sweeps import SweepError
 
 ROOT = Path(__file__).parent.parent
 SEEDS = (1000, 1001, 1002)
@@ -34,6 +35,7 @@ GRIDS: dict[str, dict[str, tuple]] = {
 
 
 OUTCOME = ROOT / "results" / "tuning" / "lite.csv"
+METRICS = ["class_il", "task_il"]
 KEYS = ["method", *dict.fromkeys(name for grid in GRIDS.values() for name in grid)]
 
 
@@ -53,13 +55,18 @@ def validated(methods: list[str]) -> pd.DataFrame:
         RunConfig(profile="lite", method=method, holdout="validation", seed=seed, **values)
         for method, values, seed in chosen
     ]
-    results = sweep(configs, store=ROOT / "build" / "tuning")
+    store = Store(ROOT / "build" / "tuning")
+    try:
+        sweep(configs, store=store)
+    except SweepError as error:
+        print(f"counted as 0 %: {error}")
+    found = [store.get(config) for config in configs]
     runs = pd.DataFrame(
-        {"method": method} | values | {"class_il": result.class_il, "task_il": result.task_il}
-        for (method, values, _), result in zip(chosen, results, strict=True)
-    ).reindex(columns=[*KEYS, "class_il", "task_il"])
-    table = runs.groupby(KEYS, dropna=False, sort=False)[["class_il", "task_il"]].mean().reset_index()
-    ranked = table.sort_values(["class_il", "task_il"], ascending=False)  # Task-IL breaks ties, and is all PackNet has
+        {"method": method} | values | {name: getattr(result, name) if result else 0.0 for name in METRICS}
+        for (method, values, _), result in zip(chosen, found, strict=True)
+    ).reindex(columns=[*KEYS, *METRICS])
+    table = runs.groupby(KEYS, dropna=False, sort=False)[METRICS].mean().reset_index()
+    ranked = table.sort_values(METRICS, ascending=False)  # Task-IL breaks ties, and is all PackNet has
     return table.assign(best=~ranked.duplicated(["method", "buffer_size"]).reindex(table.index)).round(3)
 
 
