@@ -11,13 +11,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import uuid4
 from zipfile import BadZipFile, ZipFile
 
 import torch
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
@@ -33,11 +33,12 @@ class DamagedResult(KitError):
 class Store:
     """Results under `root`; `also_read` are further stores, looked into first but never added to.
 
-    Committed evidence goes there: it wins over a run of the same configuration on this machine.
+    Committed evidence goes there: it wins over a run of the same configuration on this machine. `holds` is the model
+    of a result; its `config` has a `key`. Results of another model in the same folder count as damaged.
     """
 
-    def __init__(self, root: Path | str, *also_read: Path | str):
-        self.root = Path(root)
+    def __init__(self, root: Path | str, *also_read: Path | str, holds: type[BaseModel] = RunResult):
+        self.root, self.holds = Path(root), holds
         self.also_read = [Path(path) for path in also_read]
 
     def __repr__(self) -> str:
@@ -48,7 +49,7 @@ class Store:
         name = f"{config.key}.json"
         for root in self.also_read:
             try:
-                if found := _parse(root / name):
+                if found := _parse(root / name, self.holds):
                     return found
             except KitError as error:  # not ours to set aside
                 warnings.warn(f"{error}; not used", stacklevel=2)
@@ -75,7 +76,7 @@ class Store:
 
     def _read(self, path: Path) -> RunResult | None:
         try:
-            return _parse(path)
+            return _parse(path, self.holds)
         except DamagedResult as error:
             raise DamagedResult(f"{error}; {self._set_aside(path)}; run again to redo it") from None
 
@@ -177,7 +178,7 @@ class Store:
         return freed
 
 
-def _parse(path: Path) -> RunResult | None:
+def _parse(path: Path, model: type[BaseModel]) -> Any | None:
     """The result in a file, None where there is no file. Raises `DamagedResult`, or `KitError` if unreadable."""
     try:
         text = path.read_bytes()
@@ -186,7 +187,7 @@ def _parse(path: Path) -> RunResult | None:
     except OSError as error:
         raise KitError(f"{path} cannot be read ({error.strerror})") from None
     try:
-        result = RunResult.model_validate_json(text)
+        result = model.model_validate_json(text)
     except ValidationError as error:
         reason = " ".join(error.errors(include_url=False)[0]["msg"].split())
     else:

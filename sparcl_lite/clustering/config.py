@@ -1,0 +1,86 @@
+"""What a clustering run is, and what it reports: validated, frozen, addressed by content like runs of training."""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = 1  # part of every key: raise it when the same configuration would give other numbers
+PROFILES = ("smoke", "lite", "paper")
+SIMULATED = "simulated"
+METHODS = ("k-sparse", "pca", "spectral", "simlr", "sparse-kmeans")
+
+Option = bool | int | float | str | None
+
+
+class ClusteringConfig(BaseModel):
+    """One clustering of one data set: method, its options, seed.
+
+    The seed is that of the restarts, of the simulated data and of the subsample. `options` are parameters of the
+    method's estimator; what is left out keeps the estimator's default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    profile: Literal[PROFILES] = "lite"
+    dataset: Literal["zeisel", "cbmc", "pbmc", "khan", "nci60", "simulated"]
+    method: Literal[METHODS]
+    options: dict[str, Option] = {}
+    seed: int = Field(0, ge=0, lt=2**31)
+    share: float = Field(1.0, gt=0, le=1, description="of the cells, drawn at random, that are clustered")
+    logs: bool = Field(False, description="log(1 + count per 10,000) of simulated counts, which are raw otherwise")
+    cells: int | None = Field(None, ge=20, description="simulated; None: 600")
+    genes: int | None = Field(None, ge=50, description="simulated; None: 10,000")
+    dropout: float | None = Field(None, ge=0, lt=1, description="simulated, share of zeros; None: 0.8")
+    sparse: bool = Field(False, description="simulated, as CSR, and clustered in a process of its own")
+
+    @model_validator(mode="after")
+    def _check_simulated(self) -> "ClusteringConfig":
+        if self.dataset != SIMULATED:
+            for name in ("logs", "cells", "genes", "dropout", "sparse"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} = {getattr(self, name)}: only for dataset = 'simulated'")
+        return self
+
+    def canonical(self) -> dict[str, Any]:
+        """Everything that decides the numbers of the run, as plain JSON values; defaults are left out."""
+        return self.model_dump(mode="json", exclude={"profile"}, exclude_defaults=True)
+
+    @property
+    def key(self) -> str:
+        """Content address of the run: a hash of the canonical configuration and the schema version."""
+        text = json.dumps(["clustering", SCHEMA_VERSION, self.canonical()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class Agreement(BaseModel):
+    """Labels against the truth, in 0 to 1 (ARI from -0.5): docs/ksparse.md."""
+
+    accuracy: float
+    ari: float
+    nmi: float
+
+
+class ClusteringResult(BaseModel):
+    """What a clustering run reports; docs/ksparse.md defines each field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: ClusteringConfig
+    cells: int
+    genes: int
+    nonzeros: int
+    final: Agreement
+    initial: Agreement | None = Field(description="of the labels that the method starts from, where it has such")
+    silhouette: float | None
+    features: int | None = Field(description="selected; None: the method selects none")
+    ranking: list[int] = Field(description="the selected features of the largest weights, up to 200")
+    precision: float | None = None
+    recall: float | None = None
+    details: dict[str, Any] = Field({}, description="of the method: criterion, l1 norm, s chosen by the gap, ...")
+    seconds: float
+    peak_memory_bytes: int
+    environment: dict[str, Any]
+    started: str
+    finished: str

@@ -1,0 +1,83 @@
+"""The compared methods behind one signature: X, number of clusters, seed and options in; labels and more out."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+
+from sparcl_lite.clustering.gap import permutation_gap
+from sparcl_lite.clustering.ksparse import KSparse
+from sparcl_lite.clustering.simlr import SIMLR
+from sparcl_lite.clustering.sparse_kmeans import SparseKMeans
+from sparcl_lite.clustering.spectral import SpectralNJW
+
+GAP_SAMPLES = 300  # that s is chosen on: the gap needs 1 + permutations clusterings of each s
+GAP_PERMUTATIONS = 5
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What is compared of a method.
+
+    Attributes
+    ----------
+    labels : (m,)
+    embedding : coordinates that the labels were found in, (m, h)
+    initial_labels : what it started from, (m,), or None
+    selected : features by decreasing weight, or None where the method selects none
+    details : further numbers
+    """
+
+    labels: np.ndarray
+    embedding: np.ndarray
+    initial_labels: np.ndarray | None = None
+    selected: np.ndarray | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def pca(X, k: int, *, seed: int, threads: int, n_components: int = 5, n_init: int = 10) -> Fitted:
+    """k-means on principal component scores."""
+    rank = min(n_components, *X.shape)
+    scores = PCA(rank, svd_solver="randomized", random_state=seed).fit_transform(X)
+    return Fitted(KMeans(k, n_init=n_init, random_state=seed).fit(scores).labels_, scores)
+
+
+def spectral(X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
+    """Ng, Jordan and Weiss."""
+    model = SpectralNJW(k, random_state=seed, **options).fit(X)
+    return Fitted(model.labels_, model.embedding_)
+
+
+def simlr(X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
+    """SIMLR."""
+    model = SIMLR(k, random_state=seed, **options).fit(X)
+    return Fitted(model.labels_, model.embedding_, details={"iterations": model.n_iter_})
+
+
+def sparse_kmeans(X, k: int, *, seed: int, threads: int, s: float | str = "gap", n_init: int = 10) -> Fitted:
+    """Sparse k-means; s = "gap" chooses it by permutations on a sample of up to 300 cells."""
+    model = SparseKMeans(k, n_init=n_init, random_state=seed)
+    if s == "gap":
+        sample = np.random.RandomState(seed).permutation(len(X))[:GAP_SAMPLES]
+        s = permutation_gap(model, X[sample], permutations=GAP_PERMUTATIONS).best
+    model.set_params(s=s).fit(X)
+    kept = model.selected_features_
+    embedding = X[:, kept] * np.sqrt(model.feature_weights_[kept])
+    return Fitted(model.labels_, embedding, selected=kept, details={"s": float(s)})
+
+
+def ksparse(X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
+    """K-sparse."""
+    model = KSparse(k, random_state=seed, n_jobs=threads, **options).fit(X)
+    details = {
+        "criterion": model.criterion_.tolist(),
+        "relative_criterion": model.relative_criterion_.tolist(),
+        "l1_norm": model.l1_norm_,
+        "constraint_active": bool(model.constraint_active_),
+    }
+    return Fitted(model.labels_, model.transform(X), model.initial_labels_, model.selected_features_, details)
+
+
+METHODS = {"k-sparse": ksparse, "pca": pca, "spectral": spectral, "simlr": simlr, "sparse-kmeans": sparse_kmeans}
