@@ -5,6 +5,7 @@ the runs. A verdict is `reproduced`, `partly`, `not reproduced` or `not testable
 """
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Literal, Self
@@ -33,13 +34,16 @@ class Claim(BaseModel):
     id: str
     statement: str
     source: str
-    rule: Literal["above", "not_below", "flops_ratio", "flops_below", "memory_saving", "untestable"]
+    rule: Literal[
+        "above", "not_below", "flops_ratio", "flops_below", "memory_saving", "converges", "slope_between", "untestable"
+    ]
     experiment: str
     comparisons: list[tuple[str, str]]
-    metric: Literal["class_il", "task_il"] = "class_il"
+    metric: Literal["class_il", "task_il", "accuracy", "precision"] = "class_il"
     margin: float = Field(0.0, ge=0)
     expected: float | None = None
     ratio: float | None = None
+    between: tuple[float, float] | None = None
     scale: Literal["runs", "paper"] = "runs"
     dataset: str = Field("cifar10", description="of a claim computed at the paper's size")
     reason: str = ""
@@ -52,6 +56,8 @@ class Claim(BaseModel):
             raise ValueError(f"{self.id}: comparisons is empty; rule = {self.rule!r} needs one or more")
         if self.rule in ("flops_ratio", "memory_saving") and self.ratio is None:
             raise ValueError(f"{self.id}: rule = {self.rule!r} needs ratio")
+        if self.rule == "slope_between" and self.between is None:
+            raise ValueError(f"{self.id}: rule = 'slope_between' needs between")
         return self
 
 
@@ -84,8 +90,17 @@ def claims(paper: str) -> list[Claim]:
     return [Claim.model_validate(entry) for entry in tomllib.loads(text)["claim"]]
 
 
-def judge(listed: list[Claim], experiments: dict[str, Experiment], runs: dict[str, pd.DataFrame]) -> list[Judged]:
-    """Verdicts of all claims; `runs` holds what is known of each experiment (see `Experiment.stored`)."""
+def judge(
+    listed: list[Claim],
+    experiments: dict[str, Experiment],
+    runs: dict[str, pd.DataFrame],
+    further_rules: dict[str, Callable[..., Evidence]] | None = None,
+) -> list[Judged]:
+    """Verdicts of all claims; `runs` holds what is known of each experiment (see `Experiment.stored`).
+
+    A paper whose runs are of another kind brings `further_rules`, which take the same arguments as `RULES`.
+    """
+    rules = RULES | (further_rules or {})
     judged = []
     for claim in listed:
         if obstacle := _obstacle(claim, experiments):
@@ -93,7 +108,7 @@ def judge(listed: list[Claim], experiments: dict[str, Experiment], runs: dict[st
             continue
         experiment = experiments[claim.experiment]
         frame = runs.get(claim.experiment, pd.DataFrame())
-        evidence = [RULES[claim.rule](claim, experiment, frame, a, b) for a, b in claim.comparisons]
+        evidence = [rules[claim.rule](claim, experiment, frame, a, b) for a, b in claim.comparisons]
         judged.append(Judged(claim, _verdict(evidence), evidence, _reason(evidence)))
     _correct([e for entry in judged for e in entry.evidence])
     return judged

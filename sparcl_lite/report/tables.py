@@ -161,9 +161,15 @@ def scoreboard(judged: list[Judged]) -> Table:
     return Table(
         pd.DataFrame(lines),
         linked="notebook",
-        caption="Claims; effects in points of Class-IL accuracy [95 % interval]; p: of no difference from the bound, "
+        caption=f"Claims; effects in points of {_units(judged)} [95 % interval]; p: of no difference from the bound, "
         "Holm-corrected over the tests of this table",
     )
+
+
+def _units(judged: list[Judged]) -> str:
+    names = {"class_il": "Class-IL accuracy", "accuracy": "clustering accuracy", "precision": "precision of genes"}
+    used = {entry.claim.metric for entry in judged if entry.claim.rule in ("above", "not_below")}
+    return ", ".join(name for metric, name in names.items() if metric in used) or names["class_il"]
 
 
 def _expected(entry: Judged) -> str:
@@ -174,6 +180,8 @@ def _expected(entry: Judged) -> str:
         "flops_ratio": f"{claim.ratio:g}x" if claim.ratio else "",
         "flops_below": "fewer FLOPs",
         "memory_saving": f"{claim.ratio:.0%} less" if claim.ratio else "",
+        "converges": f"last change below {claim.margin:.0%}",
+        "slope_between": "slope {:g} to {:g}".format(*claim.between) if claim.between else "",
         "untestable": "-",
     }
     return texts[claim.rule]
@@ -182,7 +190,7 @@ def _expected(entry: Judged) -> str:
 def _measured(entry: Judged, evidence) -> str:
     where = f"{evidence.a} vs {evidence.b}: "
     effect = evidence.effect
-    if entry.claim.rule.startswith(("flops", "memory")) or effect.n == 0:
+    if entry.claim.rule.startswith(("flops", "memory", "converges", "slope")) or effect.n == 0:
         return where + evidence.note
     if effect.n == 1:
         return where + f"{effect.mean:+.1f} ({evidence.note})"
