@@ -7,14 +7,14 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
-from sparcl_lite.clustering.gap import permutation_gap
+from sparcl_lite.clustering.gap import grid_of_s, permutation_gap
 from sparcl_lite.clustering.ksparse import KSparse
 from sparcl_lite.clustering.simlr import SIMLR
 from sparcl_lite.clustering.sparse_kmeans import SparseKMeans
 from sparcl_lite.clustering.spectral import SpectralNJW
 
 GAP_SAMPLES = 300  # that s is chosen on: the gap needs 1 + permutations clusterings of each s
-GAP_PERMUTATIONS = 5
+GAP_PERMUTATIONS, GAP_GRID = 3, 6  # 25 and 10 in the authors' package
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def sparse_kmeans(X, k: int, *, seed: int, threads: int, s: float | str = "gap",
     model = SparseKMeans(k, n_init=n_init, random_state=seed)
     if s == "gap":
         sample = np.random.RandomState(seed).permutation(len(X))[:GAP_SAMPLES]
-        s = permutation_gap(model, X[sample], permutations=GAP_PERMUTATIONS).best
+        s = permutation_gap(model, X[sample], s=grid_of_s(X.shape[1], GAP_GRID), permutations=GAP_PERMUTATIONS).best
     model.set_params(s=s).fit(X)
     kept = model.selected_features_
     embedding = X[:, kept] * np.sqrt(model.feature_weights_[kept])

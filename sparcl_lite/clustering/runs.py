@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,9 @@ RANKED = 200  # features that a result names
 PER_CELL = 10_000  # counts of a cell before logarithms
 
 
-def clustering_store(root: Path | str, *also_read: Path | str) -> Store:
-    """The clustering runs below a store of training runs: a folder `clustering` of its own in each place."""
-    return Store(Path(root) / "clustering", *(Path(p) / "clustering" for p in also_read), holds=ClusteringResult)
+def beside(store: Store) -> Store:
+    """The store of clusterings that belongs to one of training runs: a folder `clustering` in each of its places."""
+    return Store(store.root / "clustering", *(path / "clustering" for path in store.also_read), holds=ClusteringResult)
 
 
 def cluster(config: ClusteringConfig, *, store: Store, threads: int = 1) -> ClusteringResult:
@@ -96,7 +95,7 @@ def _make(config: ClusteringConfig, threads: int) -> ClusteringResult:
         memory, begun = PeakMemory("cpu"), time.perf_counter()
         fitted = fit(cells.X, cells.n_classes, seed=config.seed, threads=threads, **config.options)
         seconds = time.perf_counter() - begun
-        peak = memory.read()
+        peak = memory.read() + _bytes(cells.X)
         where = environment(threads, "cpu") | {"scikit-learn": sklearn.__version__}
         return ClusteringResult(
             **_outcome(config, cells, fitted), seconds=seconds, peak_memory_bytes=peak, environment=where,
@@ -121,6 +120,10 @@ def _outcome(config: ClusteringConfig, cells: Cells, fitted: Fitted) -> dict[str
         "recall": recall,
         "details": fitted.details,
     }
+
+
+def _bytes(X: Any) -> int:
+    return X.data.nbytes + X.indices.nbytes + X.indptr.nbytes if sparse.issparse(X) else X.nbytes
 
 
 def _now() -> str:

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sparcl_lite.clustering.ksparse import KSparse
 from sparcl_lite.clustering.scores import silhouette
 
-FRACTIONS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+FRACTIONS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 
 
 def eta_path(estimator: KSparse, X: Any, etas: Iterable[float] | None = None) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def eta_for_genes(estimator: KSparse, X: Any, wanted: int, *, tolerance: float =
     if not 1 <= wanted <= X.shape[1]:
         raise ValueError(f"wanted: got {wanted}, allowed are 1 to {X.shape[1]}, the features of X")
     best = clone(estimator).set_params(eta=None).fit(X)
-    high, low = np.log(best.l1_norm_), np.log(best.l1_norm_) - np.log(1e6)
+    high, low = np.log(best.l1_norm_), np.log(best.l1_norm_ * 1e-4)
     for _ in range(max_fits):
         if _miss(best, wanted) <= tolerance * wanted:
             break

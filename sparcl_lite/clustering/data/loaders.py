@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.resources import files
 
 import numpy as np
@@ -11,13 +12,25 @@ from sparcl_lite.clustering.data.cells import Cells
 from sparcl_lite.errors import KitError
 
 FOLDER = files("sparcl_lite.clustering.data").joinpath("bundled")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundled file: its size, known without reading it, and its SHA-256 (`tools/build_clustering_data.py`)."""
+
+    cells: int
+    genes: int
+    classes: int
+    sha256: str
+
+
 BUNDLES = {
-    "zeisel": "51d98ed1c50cc997596ded584b19503e2b7bea743852afa9216576093b1e5e68",
-    "cbmc": "e8bd42904dfe715457e3709a84408144bdbf506c110800da8f77fc31eeefdb62",
-    "pbmc": "6136da8b9a84b7bde33acb46c78bb0f4afd937e94d70f71728447b74cd56e6ab",
-    "khan": "667bedc73c4a9351ac57409965e1ab3a0163031718607b97bea80afca205dc16",
-    "nci60": "4e0068e7801a16b62d07748cf16c2cf66b3a1ef0ca8b2774420b7b70847bad35",
-}  # SHA-256 of every file, printed by tools/build_clustering_data.py
+    "zeisel": Bundle(3005, 4000, 7, "51d98ed1c50cc997596ded584b19503e2b7bea743852afa9216576093b1e5e68"),
+    "cbmc": Bundle(7839, 500, 11, "e8bd42904dfe715457e3709a84408144bdbf506c110800da8f77fc31eeefdb62"),
+    "pbmc": Bundle(700, 765, 10, "6136da8b9a84b7bde33acb46c78bb0f4afd937e94d70f71728447b74cd56e6ab"),
+    "khan": Bundle(83, 2308, 4, "667bedc73c4a9351ac57409965e1ab3a0163031718607b97bea80afca205dc16"),
+    "nci60": Bundle(57, 6830, 8, "4e0068e7801a16b62d07748cf16c2cf66b3a1ef0ca8b2774420b7b70847bad35"),
+}
 DATASETS = tuple(BUNDLES)
 
 Arrays = dict[str, np.ndarray]
@@ -65,7 +78,7 @@ def _read(name: str) -> Arrays:
         raise KitError(
             f"dataset = {name!r}: {path} cannot be read ({error.strerror}); install the package again"
         ) from None
-    if found != BUNDLES[name]:
+    if found != BUNDLES[name].sha256:
         raise KitError(f"dataset = {name!r}: {path} is not the file that shipped; install the package again")
     with path.open("rb") as file, np.load(file) as archive:
         return dict(archive)

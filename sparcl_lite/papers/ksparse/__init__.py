@@ -1,0 +1,1 @@
+"""K-sparse (arXiv 1711.02974): experiments, claims of the abstract, and their verdicts."""

@@ -1,0 +1,62 @@
+"""Verdicts on K-sparse's claims, from stored clusterings."""
+
+import numpy as np
+import pandas as pd
+
+from sparcl_lite.measure.statistics import Interval
+from sparcl_lite.papers.claims import NOT, REPRODUCED, Claim, Evidence, Judged, claims, judge
+from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment
+from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS
+from sparcl_lite.store import Store
+
+ALL_SEEDS = 5  # no row's evidence has more
+
+
+def judged(store: Store, *, profile: str, seeds: int = ALL_SEEDS) -> list[Judged]:
+    """Every claim with its verdict, from the clusterings beside the training runs of `store`; makes none."""
+    experiments = {name: make(profile=profile) for name, make in EXPERIMENTS.items()}
+    frames = {name: e.stored(seeds=seeds, store=store) for name, e in experiments.items()}
+    return judge_claims(experiments, frames)
+
+
+def judge_claims(experiments: dict[str, ClusteringExperiment], frames: dict[str, pd.DataFrame]) -> list[Judged]:
+    """Verdicts on the claims that belong to the given experiments."""
+    listed = [claim for claim in claims("ksparse") if claim.experiment in experiments]
+    return judge(listed, experiments, frames, {"converges": _converges, "slope_between": _slope_between})
+
+
+def log_slope(sizes: np.ndarray, seconds: np.ndarray) -> float:
+    """Slope of the least-squares line of log seconds (n,) over log sizes (n,): the power of the size."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def _converges(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
+    """The criterion falls in total, and its last change is a small share of its first value, in every run."""
+    traces = frame.loc[frame["row"] == a, "criterion"].tolist() if len(frame) else []
+    if not traces:
+        return Evidence(a, "its start", Interval(np.nan, np.nan, np.nan, 0), note="no runs of this row")
+    last = np.array([abs(trace[-1] - trace[-2]) / trace[0] for trace in traces])
+    fallen = max(trace[-1] / trace[0] for trace in traces)
+    effect = Interval(float(last.mean()), float(last.min()), float(last.max()), len(last))
+    note = f"last change up to {last.max():.1%} of the first value, of which up to {fallen:.0%} is left, n {len(last)}"
+    outcome = REPRODUCED if last.max() < claim.margin and fallen < 1 else NOT
+    return Evidence(a, "its start", effect, note=note, outcome=outcome)
+
+
+def _slope_between(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
+    """The slope of log time against log size over the rows from a to b, all of which must be there."""
+    names = [row.id for row in experiment.rows]
+    wanted = names[names.index(a) : names.index(b) + 1]
+    known = frame[frame["row"].isin(wanted)] if len(frame) else frame
+    if len(known) < len(wanted):
+        missing = f"{len(known)} of {len(wanted)} sizes measured"
+        return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note=missing)
+    slope = log_slope(known["cells"].to_numpy(float), known["seconds"].to_numpy())
+    top = known.loc[known["cells"].idxmax()]
+    note = (
+        f"slope {slope:.2f}; {top['cells']:,} cells in {top['seconds']:.0f} s, {top['peak_memory_bytes'] / 1e9:.1f} GB"
+    )
+    low, high = claim.between
+    return Evidence(
+        a, b, Interval(slope, slope, slope, 1), note=note, outcome=REPRODUCED if low <= slope <= high else NOT
+    )
