@@ -15,9 +15,9 @@ RETRAINED = 1 / 3  # last share of a task's epochs, after pruning (the paper tra
 class PackNet(Method):
     """Train all free weights, keep the largest 1/T of each convolution for the task, retrain these, freeze them.
 
-    Weights of earlier tasks take part in the forward pass and never change. Batch norm, stem and shortcut included,
-    changes in the first task only; the loss sees the task's own classes. Tasks get equal shares, as the FLOPs printed
-    in the SparCL paper imply.
+    Weights of earlier tasks take part in the forward pass and never change; the loss sees the task's own classes. Tasks
+    get equal shares, as the FLOPs printed in the SparCL paper imply. Batch norm goes on training and each task is
+    evaluated with its own: the PackNet paper freezes that of a network trained before, which there is none of here.
     """
 
     task_aware = True
@@ -26,7 +26,9 @@ class PackNet(Method):
         super().__init__(*arguments)
         self.packed = {n: p for n, p in self.network.named_parameters() if p.dim() == 4}
         self.owner = {n: torch.full_like(p, FREE, dtype=torch.int8) for n, p in self.packed.items()}
-        self.norms = [m for m in self.network.modules() if isinstance(m, nn.BatchNorm2d)]
+        norms = {n for n, m in self.network.named_modules() if isinstance(m, nn.BatchNorm2d)}
+        self.norm_names = [n for n in self.network.state_dict() if n.rpartition(".")[0] in norms]
+        self.norms: list[dict[str, Tensor]] = []  # by task: batch norm's weights and statistics
         self.current = 0
         self.pruned = False  # whether the current task has chosen its weights
 
@@ -35,10 +37,7 @@ class PackNet(Method):
         self.current, self.pruned = task.index, False
 
     def begin_epoch(self, task: Task, epoch: int) -> None:
-        """Freeze batch norm after the first task; prune when the last third of the epochs begins."""
-        if task.index:
-            for norm in self.norms:
-                norm.eval()
+        """Prune when the last third of the epochs begins."""
         if epoch == prune_epoch(self.config.epochs):
             self._prune()
 
@@ -52,9 +51,11 @@ class PackNet(Method):
         self.pruned = True
 
     def end_task(self, task: Task, stream: TaskStream) -> None:
-        """Prune at last where there were too few epochs to retrain."""
+        """Prune at last where there were too few epochs to retrain; keep the task's batch norm."""
         if not self.pruned:
             self._prune()
+        state = self.network.state_dict()
+        self.norms.append({name: state[name].clone() for name in self.norm_names})
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """CE over the task's own classes."""
@@ -62,12 +63,9 @@ class PackNet(Method):
         return cross_entropy(logits, batch.labels, batch.task.classes), logits
 
     def correct_gradients(self, batch: Batch) -> None:
-        """Only weights of this task (before pruning: all free ones) are updated, and the rows of its head."""
-        for name, parameter in self.network.named_parameters():
-            if name in self.packed:
-                parameter.grad[self.owner[name] != (self.current if self.pruned else FREE)] = 0
-            elif self.current and not name.startswith("linear."):
-                parameter.grad.zero_()
+        """Only convolution weights of this task (before pruning: all free ones) are updated."""
+        for name, weight in self.packed.items():
+            weight.grad[self.owner[name] != (self.current if self.pruned else FREE)] = 0
 
     def weights_of(self, task: Task) -> dict[str, Tensor]:
         """The convolutions that a task is evaluated with: its own weights and those of earlier tasks."""
@@ -78,7 +76,8 @@ class PackNet(Method):
 
     def predict(self, inputs: Tensor, task: Task | None = None) -> Tensor:
         """Logits ``(N, classes)`` of the task's own network."""
-        return torch.func.functional_call(self.network, self.weights_of(task), (inputs,))
+        own = self.weights_of(task) | self.norms[task.index]
+        return torch.func.functional_call(self.network, own, (inputs,))
 
     @classmethod
     def paper_units(cls, config: RunConfig) -> float:
@@ -87,11 +86,12 @@ class PackNet(Method):
 
     def state_dict(self) -> dict:
         """Who owns which weight."""
-        return {"owner": self.owner, "current": self.current, "pruned": self.pruned}
+        return {"owner": self.owner, "norms": self.norms, "current": self.current, "pruned": self.pruned}
 
     def load_state_dict(self, state: dict) -> None:
         """Take over a state of `state_dict`."""
-        self.owner, self.current, self.pruned = state["owner"], state["current"], state["pruned"]
+        self.owner, self.norms = state["owner"], list(state["norms"])
+        self.current, self.pruned = state["current"], state["pruned"]
 
 
 class LPS(PackNet):
