@@ -8,7 +8,7 @@ from sparcl_lite.report.figures.runs import (
     survival_by_layer,
     training_trace,
 )
-from sparcl_lite.report.figures.studies import against_each, one_at_a_time, removal
+from sparcl_lite.report.figures.studies import against_each, effects, one_at_a_time, removal
 from sparcl_lite.report.figures.style import PALETTE, save, use_style
 from sparcl_lite.report.figures.tables import (
     ablation,
@@ -27,6 +27,7 @@ __all__ = [
     "against_each",
     "all_methods",
     "easiest_and_hardest",
+    "effects",
     "mask_survival",
     "one_at_a_time",
     "removal",

@@ -6,10 +6,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sparcl_lite.measure.statistics import t_interval
+from sparcl_lite.papers.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, Judged
 from sparcl_lite.papers.differences import differences
 from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.report.figures.style import OURS, PALETTE, interval_bars
 
+OUTCOMES = {
+    REPRODUCED: PALETTE["der"],
+    PARTLY: PALETTE["er"],
+    NOT: PALETTE["sparcl"],
+    UNTESTABLE: PALETTE["sgd"],
+}
 REMOVALS = {"stages": "in stages (DDR)", "one_shot": "one-shot, at the cut-off", "random": "random samples, in stages"}
 
 
@@ -84,4 +91,31 @@ def against_each(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, p
     ax.axvline(0, color="#666666", linewidth=0.8)
     names = [f"{line.label}  −  {labels[line.against]}" for line in points.itertuples()]
     ax.set(xlabel="difference in Class-IL (points), 95 % interval", yticks=y, yticklabels=names)
+    return figure, points
+
+
+def effects(judged: list[Judged]) -> tuple[Figure, pd.DataFrame]:
+    """Every comparison of accuracies that decides a claim: effect, interval, and the bound it has to stay above."""
+    points = pd.DataFrame(
+        {"claim": entry.claim.id, "comparison": f"{e.a} − {e.b}", "effect": e.effect.mean, "low": e.effect.low,
+         "high": e.effect.high, "n": e.effect.n, "outcome": e.outcome,
+         "bound": entry.claim.margin if entry.claim.rule == "above" else -entry.claim.margin}
+        for entry in judged
+        for e in entry.evidence
+        if entry.claim.rule in ("above", "not_below") and e.effect.n
+    )  # fmt: skip
+    figure, ax = plt.subplots(figsize=(6.6, 0.24 * max(4, len(points)) + 0.9), layout="constrained")
+    y = np.arange(len(points))[::-1]
+    for outcome, colour in OUTCOMES.items():
+        chosen = (points["outcome"] == outcome).to_numpy() if len(points) else []
+        if any(chosen):
+            interval_bars(ax, points[chosen], "effect", y[chosen], color=colour, label=outcome)
+    if len(points):
+        ax.plot(points["bound"], y, "|", color="#000000", markersize=9, label="bound")
+        names = [f"{line.claim}: {line.comparison}" for line in points.itertuples()]
+        ax.set(yticks=y, yticklabels=names)
+        ax.tick_params(axis="y", labelsize=6.5)
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    ax.axvline(0, color="#666666", linewidth=0.8)
+    ax.set(xlabel="paired difference in accuracy (points)")
     return figure, points
