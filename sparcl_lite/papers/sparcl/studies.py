@@ -44,12 +44,12 @@ def _der(buffer: int, sparse: SparCL | None, **more: Any) -> dict[str, Any]:
 
 #: One parameter of SparCL changed at a time: its values beside the default.
 CHANGES: dict[str, tuple] = {
-    "alpha": (0.0, 2.0),
-    "beta": (0.0, 4.0),
-    "p_inter": (0.0, 0.05),
-    "p_intra": (0.0, 0.0025, 0.05),
+    "alpha": (2.0,),
+    "beta": (4.0,),
+    "p_inter": (0.0,),
+    "p_intra": (0.0, 0.05),
     "interval": (0.2,),
-    "cutoff": (0.2, 0.8),
+    "cutoff": (0.8,),
     "kept_gradients": (0.5, 1.0),
     "growth": ("gradient",),
     "initial_mask": ("magnitude",),
