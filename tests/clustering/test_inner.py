@@ -1,0 +1,98 @@
+"""The data as an operator, and the W step: right products, right optimum, a criterion that never rises."""
+
+import dask.array as da
+import numpy as np
+import pytest
+from scipy import sparse
+
+from sparcl_lite.clustering.design import Design
+from sparcl_lite.clustering.inner import solve
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """X (40, 15), A as a matrix, labels (40,), centroids (3, 5)."""
+    rng = np.random.RandomState(0)
+    X = rng.poisson(1.0, (40, 15)).astype(float)
+    X[:, :5] += 3 * rng.rand(3, 5)[np.arange(40) % 3]
+    A = (X - X.mean(axis=0)) / np.linalg.norm(X, 2)
+    return X, A, np.arange(40) % 3, rng.normal(size=(3, 5))
+
+
+FORMS = {
+    "dense": lambda X: Design(X),
+    "threads": lambda X: Design(X, n_jobs=2),
+    "csr": lambda X: Design(sparse.csr_array(X)),
+    "dask": lambda X: Design(da.from_array(X, chunks=(7, 4))),
+    "dask of csr": lambda X: Design(da.from_array(X, chunks=(9, -1)).map_blocks(sparse.csr_array)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_products_are_those_of_the_scaled_and_centred_matrix(problem, form):
+    X, A, labels, centroids = problem
+    design, rng = FORMS[form](X), np.random.RandomState(1)
+    W, Z = rng.normal(size=(15, 5)), rng.normal(size=(40, 5))
+    assert design.norm == pytest.approx(np.linalg.norm(X, 2))
+    np.testing.assert_allclose(design.project(W), A @ W, atol=1e-10)
+    np.testing.assert_allclose(design.back_project(Z), A.T @ Z, atol=1e-10)
+    np.testing.assert_allclose(design.gradient(W, labels, centroids), A.T @ (A @ W - centroids[labels]), atol=1e-10)
+    left, values = design.svd(4, rng)
+    U, s, _ = np.linalg.svd(A)
+    np.testing.assert_allclose(values, s[:4], rtol=1e-6)
+    np.testing.assert_allclose(np.abs((left * U[:, :4]).sum(axis=0)), 1, rtol=1e-6)
+
+
+def test_inner_products_of_samples(problem):
+    X, A, *_ = problem
+    for form in ("dense", "csr"):
+        np.testing.assert_allclose(FORMS[form](X).gram(), A @ A.T, atol=1e-12)
+
+
+def test_single_precision_is_kept_and_good_enough(problem):
+    X, A, labels, centroids = problem
+    W = np.random.RandomState(1).normal(size=(15, 5))
+    for given in (X.astype(np.float32), sparse.csr_array(X.astype(np.float32))):
+        design = Design(given)
+        assert design.project(W).dtype == np.float32
+        expected = A.T @ (A @ W - centroids[labels])
+        np.testing.assert_allclose(design.gradient(W, labels, centroids), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("eta", [0.5, 5.0, 50.0])
+@pytest.mark.parametrize("accelerated", [True, False])
+def test_the_solution_fulfils_the_kkt_conditions(problem, eta, accelerated):
+    X, A, labels, centroids = problem
+    W, _ = solve(Design(X), labels, centroids, np.zeros((15, 5)), eta=eta, max_iter=200_000, tol=1e-12,
+                 accelerated=accelerated)  # fmt: skip
+    gradient = A.T @ (A @ W - centroids[labels])
+    multiplier = np.abs(gradient).max()
+    support = np.abs(W) > 1e-8
+    assert np.abs(W).sum() == pytest.approx(eta, rel=1e-6)
+    np.testing.assert_allclose(gradient[support], -multiplier * np.sign(W[support]), atol=1e-5 * multiplier + 1e-8)
+
+
+def test_an_inactive_constraint_changes_nothing(problem):
+    X, _, labels, centroids = problem
+    start = np.zeros((15, 5))
+    free, _ = solve(Design(X), labels, centroids, start, eta=None)
+    wide, _ = solve(Design(X), labels, centroids, start, eta=1e9)
+    np.testing.assert_array_equal(free, wide)
+
+
+def test_plain_projected_gradients_never_raise_the_criterion(problem):
+    X, A, labels, centroids = problem
+    design, W, values = Design(X), np.full((15, 5), 1.0), []
+    for _ in range(100):
+        W, _ = solve(design, labels, centroids, W, eta=3.0, accelerated=False, max_iter=1)
+        values.append(0.5 * np.square(A @ W - centroids[labels]).sum())
+    assert (np.diff(values) <= 1e-12).all()
+    accelerated, _ = solve(design, labels, centroids, np.full((15, 5), 1.0), eta=3.0, max_iter=100)
+    assert 0.5 * np.square(A @ accelerated - centroids[labels]).sum() < values[-1] + 1e-9
+
+
+def test_the_threshold_clears_small_entries(problem):
+    X, _, labels, centroids = problem
+    W, _ = solve(Design(X), labels, centroids, np.zeros((15, 5)), eta=5.0, threshold=0.05, max_iter=30)
+    assert 0 < np.count_nonzero(W) < W.size
+    assert (np.abs(W[W != 0]) >= 0.05).all()

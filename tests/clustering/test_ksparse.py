@@ -1,0 +1,177 @@
+"""K-sparse finds planted clusters and genes, and is what its options say."""
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.metrics import adjusted_rand_score
+
+from sparcl_lite.clustering import KSparse, SpectralNJW, choose_eta, eta_for_genes, eta_path, simulate
+from sparcl_lite.clustering.ksparse import AS_RELEASED
+from sparcl_lite.clustering.scores import accuracy, agreement, jaccard, precision_recall, silhouette
+
+
+@pytest.mark.parametrize("init", ["spectral", "whitened", "pca"])
+def test_planted_clusters_and_features_are_found(planted, init):
+    X, labels = planted
+    model = KSparse(3, eta=4.0, init=init, random_state=0).fit(X)
+    assert accuracy(labels, model.labels_) > 0.95
+    assert set(model.selected_features_[:5]) <= set(range(10))
+    assert (model.predict(X) == model.labels_).mean() > 0.98
+    norms = np.linalg.norm(model.coef_, axis=1)
+    assert (np.diff(norms[model.selected_features_]) <= 0).all()
+    assert np.count_nonzero(norms) == len(model.selected_features_)
+
+
+def test_the_constraint_and_what_is_said_of_it(planted):
+    X, _ = planted
+    tight, wide = (KSparse(3, eta=eta, random_state=0).fit(X) for eta in (4.0, 1e6))
+    assert tight.l1_norm_ == pytest.approx(4.0)
+    assert (tight.constraint_active_, wide.constraint_active_) == (True, False)
+    assert len(tight.selected_features_) < len(wide.selected_features_) == 200
+    assert wide.l1_norm_ == pytest.approx(KSparse(3, random_state=0).fit(X).l1_norm_)
+    sphere = KSparse(3, eta=1e4, constraint="sphere", random_state=0).fit(X)
+    assert sphere.l1_norm_ == pytest.approx(1e4)
+
+
+def test_as_released_entries_are_zero_or_above_the_threshold(planted):
+    model = KSparse(3, eta=5.0, random_state=0, **(AS_RELEASED | {"n_init": 3})).fit(planted[0])
+    entries = np.abs(model.coef_[model.coef_ != 0])
+    assert entries.min() >= 0.01
+    assert model.n_iter_ == 10
+    with pytest.raises(ValueError, match=r"threshold: got 10.*every entry"):
+        KSparse(3, eta=5.0, threshold=10.0).fit(planted[0])
+
+
+def test_without_acceleration_the_criterion_never_rises(cells):
+    model = KSparse(4, eta=100.0, accelerated=False, w_max_iter=20, tol=0, n_init=1, random_state=0).fit(cells.X)
+    assert (np.diff(model.criterion_) <= 1e-4 * model.criterion_[:-1]).all()
+    assert len(model.criterion_) == len(model.relative_criterion_) == model.n_iter_
+
+
+def test_free_centroids_shrink_and_penalised_ones_do_not(cells):
+    free, held = (
+        KSparse(4, eta=300.0, centroids=name, n_init=3, random_state=0).fit(cells.X)
+        for name in ("free", "identity-penalty")
+    )
+    assert np.linalg.norm(free.centroids_) < 0.8 * np.linalg.norm(held.centroids_)
+    assert len(np.unique(held.labels_)) == 4
+    assert np.linalg.norm(held.centroids_[:, 4:]) < np.linalg.norm(held.centroids_[:, :4])
+
+
+def test_dense_sparse_and_dask_agree(cells):
+    options = {"eta": 50.0, "init": "whitened", "n_init": 3, "max_iter": 3, "random_state": 0}
+    X = cells.X.astype(float)
+    dense = KSparse(4, **options).fit(X)
+    lazy = da.from_array(X, chunks=(70, 400))
+    for given in (sparse.csr_array(X), lazy, lazy.rechunk((50, -1)).map_blocks(sparse.csr_array)):
+        model = KSparse(4, **options).fit(given)
+        assert adjusted_rand_score(model.labels_, dense.labels_) == 1
+        np.testing.assert_allclose(np.abs(model.coef_).sum(), np.abs(dense.coef_).sum(), rtol=1e-6)
+        assert jaccard(model.selected_features_, dense.selected_features_) > 0.98
+    np.testing.assert_allclose(dense.transform(lazy), dense.transform(X), atol=1e-8)
+    np.testing.assert_array_equal(dense.predict(lazy), dense.predict(X))
+
+
+def test_a_dask_array_is_read_block_by_block():
+    """The blocks are made when asked for, and never put together."""
+    made = []
+
+    @dask.delayed
+    def block(seed):
+        made.append(seed)
+        return np.random.RandomState(seed).poisson(1.0, (50, 60)).astype(np.float32)
+
+    X = da.concatenate([da.from_delayed(block(seed), (50, 60), np.float32) for seed in range(8)])
+    model = KSparse(3, init="whitened", max_iter=1, w_max_iter=2, n_init=1, random_state=0).fit(X)
+    assert model.labels_.shape == (400,)
+    assert len(made) > 2 * 8  # every gradient reads them anew
+
+
+def test_the_order_of_samples_and_the_names_of_clusters_do_not_matter(planted, cells):
+    options = {"eta": 4.0, "n_init": 10, "random_state": 0}
+    X, _ = planted
+    reordered = np.random.RandomState(0).permutation(len(X))
+    first, second = KSparse(3, **options).fit(X), KSparse(3, **options).fit(X[reordered])
+    assert adjusted_rand_score(first.labels_[reordered], second.labels_) == 1
+    np.testing.assert_allclose(first.l1_norm_, second.l1_norm_, rtol=1e-3)
+    first = KSparse(4, eta=100.0, n_init=2, max_iter=2, random_state=0).fit(cells.X)
+    renamed = np.array([2, 0, 3, 1])[first.labels_]
+    assert agreement(cells.labels, renamed) == pytest.approx(agreement(cells.labels, first.labels_))
+    assert silhouette(first.transform(cells.X), renamed) == pytest.approx(
+        silhouette(first.transform(cells.X), first.labels_)
+    )
+
+
+def test_it_starts_from_the_spectral_clustering_it_is_compared_with(cells):
+    start = KSparse(4, eta=100.0, max_iter=1, w_max_iter=1, random_state=0).fit(cells.X)
+    spectral = SpectralNJW(4, n_components=8, scale=True, random_state=0).fit(cells.X)
+    np.testing.assert_allclose(np.abs(start.initial_embedding_), np.abs(spectral.embedding_), atol=1e-6)
+    assert adjusted_rand_score(start.initial_labels_, spectral.labels_) == 1
+
+
+@pytest.mark.slow
+def test_reference_values_on_the_simulators_full_shape():
+    """600 x 10,000 cells as in the authors' file, mean of two draws; their file gave the values in the comments."""
+    found = []
+    for seed in (0, 3):
+        cells = simulate(seed=seed)
+        spectral = SpectralNJW(4, random_state=0).fit(cells.X)
+        model = KSparse(4, eta=2000.0, threshold=0.01, tol=0, random_state=0).fit(cells.X)
+        precision, _ = precision_recall(model.selected_features_, cells.truth)
+        start = accuracy(cells.labels, model.initial_labels_)
+        found.append((accuracy(cells.labels, spectral.labels_), start, accuracy(cells.labels, model.labels_),
+                      precision, len(model.selected_features_)))  # fmt: skip
+    raw, start, final, precision, genes = np.mean(found, axis=0)
+    assert raw == pytest.approx(0.745, abs=0.05)  # .745
+    assert start > raw + 0.1  # .978: the gain is the start's
+    assert final == pytest.approx(start, abs=0.03)  # .975 after .978
+    assert precision == pytest.approx(0.84, abs=0.06)  # .84, at a base rate of .36
+    assert genes == pytest.approx(846, rel=0.25)  # 846
+
+
+def test_the_number_of_genes_can_be_asked_for(cells):
+    estimator = KSparse(4, n_init=2, max_iter=3, random_state=0)
+    model = eta_for_genes(estimator, cells.X, 100, tolerance=0.1)
+    assert len(model.selected_features_) == pytest.approx(100, abs=10)
+    with pytest.raises(ValueError, match="wanted: got 1001, allowed are 1 to 1000"):
+        eta_for_genes(estimator, cells.X, 1_001)
+
+
+def test_eta_by_silhouette(cells):
+    estimator = KSparse(4, n_init=2, max_iter=3, random_state=0)
+    path = eta_path(estimator, cells.X)
+    assert (path["eta"].diff()[1:] > 0).all()
+    assert path["features"].iloc[0] < path["features"].iloc[-1]
+    assert path.set_index("eta").loc[choose_eta(path), "silhouette"] == path["silhouette"].max()
+    assert list(eta_path(estimator, cells.X, [7.0])["eta"]) == [7.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"constraint": "box"}, "constraint: got 'box', allowed are ball, sphere"),
+        ({"centroids": "fixed"}, "centroids: got 'fixed', allowed are free, identity-penalty"),
+        ({"init": "random"}, "init: got 'random', allowed are spectral, pca, whitened, k-means"),
+        ({"eta": 0.0}, "eta: got 0.0, allowed is a number above 0"),
+        ({"n_init": 0}, "n_init: got 0, allowed is 1 or more"),
+        ({"threshold": -0.1}, "threshold: got -0.1, allowed is 0 or more"),
+    ],
+)
+def test_wrong_parameters_are_named(planted, values, message):
+    with pytest.raises(ValueError, match=message):
+        KSparse(3, **values).fit(planted[0])
+
+
+def test_limits_are_said_before_memory_runs_out():
+    with pytest.raises(ValueError, match=r"n_samples: got 10001, allowed with init='spectral' are up to 10000"):
+        KSparse(2).fit(np.zeros((10_001, 2)))
+    X = da.zeros((30, 4), chunks=(10, 4))
+    with pytest.raises(ValueError, match="init='spectral' needs all pairs"):
+        KSparse(2).fit(X)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        KSparse(2, init="pca").fit(X * np.nan)
+    model = KSparse(2, init="pca", n_init=1).fit(da.from_array(np.random.RandomState(0).rand(30, 4), chunks=(10, 4)))
+    with pytest.raises(ValueError, match="X has 3 features, but KSparse is expecting 4"):
+        model.predict(da.zeros((5, 3)))
