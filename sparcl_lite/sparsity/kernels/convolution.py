@@ -1,0 +1,238 @@
+"""Products of a sparse convolution with maps whose samples lie innermost.
+
+A map is `[blocks, channels, rows, columns, 16]`: 16 samples of the batch side by side, so that every position is one
+vector and a stride is a matter of addresses. Each kernel walks over tiles of positions, and over all output channels
+within a tile: what the tile reads of all input channels stays in the cache meanwhile.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from sparcl_lite.sparsity.kernels.simd import WIDTH, add_to, has_wide_registers, sums, tile_functions
+
+OPTIONS = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+PARTS = 4  # pieces that the rows of a block are cut into: the units of work, whatever the number of threads
+
+#: Tiles (rows, columns): up to 16 positions, half of the 512-bit registers; fewer where a vector takes several.
+SHAPES = ((1, 16), (2, 8), (1, 8), (2, 7), (1, 7), (4, 4), (1, 4), (1, 2), (1, 1))
+USED = range(len(SHAPES)) if has_wide_registers() else (4, 6, 7, 8)
+
+
+def cut(width: int) -> np.ndarray:
+    """Columns of the tiles that a row of so many positions is cut into, left to right."""
+    columns = sorted({SHAPES[i][1] for i in USED}, reverse=True)
+    for c in columns:
+        if width % c == 0 and c >= min(4, width):
+            return np.full(width // c, c)
+    widest = next(c for c in columns if c <= width)
+    return np.concatenate([[widest], cut(width - widest)])
+
+
+def tall(columns: int) -> int:
+    """Rows of the tallest tile of so many columns."""
+    return max(SHAPES[i][0] for i in USED if SHAPES[i][1] == columns)
+
+
+def _functions(rows: int, cols: int, step: int):
+    """Both products on one tile, the positions of x lying `step` apart."""
+    near, far = tile_functions(rows, cols, 1), tile_functions(rows, cols, 2)
+    zeros, read, write, _, _ = near
+    _, read_apart, write_apart, _, _ = far
+    multiply_tile, dot = (near if step == 1 else far)[3:]
+
+    @njit(**OPTIONS)
+    def product(x, base, x_row, starts, offsets, values, first, last, y, place, y_channel, y_row, y_step, add, sums_at):
+        partial, spot = sums_at
+        for o in range(first, last):
+            where = place + o * y_channel
+            if y_step == 1:
+                tile = read(y, where, y_row) if add else zeros()
+                tile = multiply_tile(tile, x, offsets, values, starts[o], starts[o + 1], base, x_row)
+                write(y, where, y_row, tile)
+            else:
+                tile = read_apart(y, where, y_row) if add else zeros()
+                tile = multiply_tile(tile, x, offsets, values, starts[o], starts[o + 1], base, x_row)
+                write_apart(y, where, y_row, tile)
+            if partial.size > 0:
+                total, squares = sums(tile)
+                add_to(partial, spot + o * 2 * WIDTH, total)
+                add_to(partial, spot + o * 2 * WIDTH + WIDTH, squares)
+
+    @njit(**OPTIONS)
+    def dots(x, base, x_row, starts, offsets, first, last, z, place, z_channel, z_row, out):
+        for o in range(first, last):
+            tile = read(z, place + o * z_channel, z_row)
+            for k in range(starts[o], starts[o + 1]):
+                out[k] += dot(tile, x, base + offsets[k], x_row)
+
+    return product, dots
+
+
+_product_1x16_1, _dots_1x16_1 = _functions(1, 16, 1)
+_product_1x16_2, _dots_1x16_2 = _functions(1, 16, 2)
+_product_2x8_1, _dots_2x8_1 = _functions(2, 8, 1)
+_product_2x8_2, _dots_2x8_2 = _functions(2, 8, 2)
+_product_1x8_1, _dots_1x8_1 = _functions(1, 8, 1)
+_product_1x8_2, _dots_1x8_2 = _functions(1, 8, 2)
+_product_2x7_1, _dots_2x7_1 = _functions(2, 7, 1)
+_product_2x7_2, _dots_2x7_2 = _functions(2, 7, 2)
+_product_1x7_1, _dots_1x7_1 = _functions(1, 7, 1)
+_product_1x7_2, _dots_1x7_2 = _functions(1, 7, 2)
+_product_4x4_1, _dots_4x4_1 = _functions(4, 4, 1)
+_product_4x4_2, _dots_4x4_2 = _functions(4, 4, 2)
+_product_1x4_1, _dots_1x4_1 = _functions(1, 4, 1)
+_product_1x4_2, _dots_1x4_2 = _functions(1, 4, 2)
+_product_1x2_1, _dots_1x2_1 = _functions(1, 2, 1)
+_product_1x2_2, _dots_1x2_2 = _functions(1, 2, 2)
+_product_1x1_1, _dots_1x1_1 = _functions(1, 1, 1)
+_product_1x1_2, _dots_1x1_2 = _functions(1, 1, 2)
+
+
+@njit(**OPTIONS)
+def _product(rows, cols, step, arguments):
+    """The product on a tile of this shape: each is code of its own."""
+    if step == 1:
+        if cols == 16:
+            _product_1x16_1(*arguments)
+        elif cols == 8 and rows == 2:
+            _product_2x8_1(*arguments)
+        elif cols == 8 and rows == 1:
+            _product_1x8_1(*arguments)
+        elif cols == 7 and rows == 2:
+            _product_2x7_1(*arguments)
+        elif cols == 7 and rows == 1:
+            _product_1x7_1(*arguments)
+        elif cols == 4 and rows == 4:
+            _product_4x4_1(*arguments)
+        elif cols == 4 and rows == 1:
+            _product_1x4_1(*arguments)
+        elif cols == 2:
+            _product_1x2_1(*arguments)
+        else:
+            _product_1x1_1(*arguments)
+    else:
+        if cols == 16:
+            _product_1x16_2(*arguments)
+        elif cols == 8 and rows == 2:
+            _product_2x8_2(*arguments)
+        elif cols == 8 and rows == 1:
+            _product_1x8_2(*arguments)
+        elif cols == 7 and rows == 2:
+            _product_2x7_2(*arguments)
+        elif cols == 7 and rows == 1:
+            _product_1x7_2(*arguments)
+        elif cols == 4 and rows == 4:
+            _product_4x4_2(*arguments)
+        elif cols == 4 and rows == 1:
+            _product_1x4_2(*arguments)
+        elif cols == 2:
+            _product_1x2_2(*arguments)
+        else:
+            _product_1x1_2(*arguments)
+
+
+@njit(**OPTIONS)
+def _dots(rows, cols, step, arguments):
+    """The product on a tile of this shape: each is code of its own."""
+    if step == 1:
+        if cols == 16:
+            _dots_1x16_1(*arguments)
+        elif cols == 8 and rows == 2:
+            _dots_2x8_1(*arguments)
+        elif cols == 8 and rows == 1:
+            _dots_1x8_1(*arguments)
+        elif cols == 7 and rows == 2:
+            _dots_2x7_1(*arguments)
+        elif cols == 7 and rows == 1:
+            _dots_1x7_1(*arguments)
+        elif cols == 4 and rows == 4:
+            _dots_4x4_1(*arguments)
+        elif cols == 4 and rows == 1:
+            _dots_1x4_1(*arguments)
+        elif cols == 2:
+            _dots_1x2_1(*arguments)
+        else:
+            _dots_1x1_1(*arguments)
+    else:
+        if cols == 16:
+            _dots_1x16_2(*arguments)
+        elif cols == 8 and rows == 2:
+            _dots_2x8_2(*arguments)
+        elif cols == 8 and rows == 1:
+            _dots_1x8_2(*arguments)
+        elif cols == 7 and rows == 2:
+            _dots_2x7_2(*arguments)
+        elif cols == 7 and rows == 1:
+            _dots_1x7_2(*arguments)
+        elif cols == 4 and rows == 4:
+            _dots_4x4_2(*arguments)
+        elif cols == 4 and rows == 1:
+            _dots_1x4_2(*arguments)
+        elif cols == 2:
+            _dots_1x2_2(*arguments)
+        else:
+            _dots_1x1_2(*arguments)
+
+
+@njit(parallel=True, cache=True, **OPTIONS)
+def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, partial):
+    """y = sum over nonzeros of value * x, or y += with `add`; one row of `starts` for each output channel.
+
+    `x_place` is (start, block, row, step) and `y_place` (start, block, row, step, channel): where the first position
+    lies and how far apart the next ones are, in floats (steps in positions). `tiling` is (blocks, rows, tallest
+    tile, pieces of the channels, columns of each tile). Sums and sums of squares of y, by sample, are added to
+    `partial` `[blocks, parts, channels, 2, 16]` unless it is empty.
+    """
+    x_start, x_block, x_row, x_step = x_place
+    y_start, y_block, y_row, y_step, y_channel = y_place
+    blocks, rows, tallest, pieces, cuts = tiling
+    channels = starts.size - 1
+    groups = (rows + tallest - 1) // tallest
+    parts = min(PARTS, groups)
+    for unit in prange(blocks * parts * pieces):
+        rest, piece = divmod(np.int64(unit), pieces)  # numba would mix signed and unsigned into floats
+        b, part = divmod(rest, parts)
+        sums_at = (partial, (b * parts + part) * channels * 2 * WIDTH)
+        first, last = channels * piece // pieces, channels * (piece + 1) // pieces
+        column = 0
+        for cols in cuts:
+            h, end = groups * part // parts * tallest, min(rows, groups * (part + 1) // parts * tallest)
+            while h < end:
+                height = tallest if end - h >= tallest else 1
+                base = x_start + b * x_block + h * x_row + column * x_step * WIDTH
+                place = y_start + b * y_block + h * y_row + column * y_step * WIDTH
+                _product(height, cols, x_step, (
+                    x, base, x_row, starts, offsets, values, first, last,
+                    y, place, y_channel, y_row, y_step, add, sums_at,
+                ))  # fmt: skip
+                h += height
+            column += cols
+
+
+@njit(parallel=True, cache=True, **OPTIONS)
+def weight_gradient(x, x_place, starts, offsets, shares, z, z_place, tiling, add, out):
+    """out = (or += with `add`) the gradient of each listed weight: the map it reads times the gradient it adds to.
+
+    Arguments as in `multiply`, with z (the outputs' gradient) in the place of y. Thread i takes the output channels
+    from `shares[i]` to `shares[i + 1]`, so that nothing depends on the number of threads.
+    """
+    x_start, x_block, x_row, x_step = x_place
+    z_start, z_block, z_row, _, z_channel = z_place
+    blocks, rows, tallest, _, cuts = tiling
+    for share in prange(shares.size - 1):
+        first, last = shares[share], shares[share + 1]
+        if not add:
+            out[starts[first] : starts[last]] = 0
+        for b in range(blocks):
+            column = 0
+            for cols in cuts:
+                h = 0
+                while h < rows:
+                    height = tallest if rows - h >= tallest else 1
+                    base = x_start + b * x_block + h * x_row + column * x_step * WIDTH
+                    place = z_start + b * z_block + h * z_row + column * WIDTH
+                    _dots(height, cols, x_step, (
+                        x, base, x_row, starts, offsets, first, last, z, place, z_channel, z_row, out,
+                    ))  # fmt: skip
+                    h += height
+                column += cols
