@@ -192,6 +192,10 @@ class RunConfig(_Frozen):
     merge_batches: bool = Field(True, description="ER: one batch (and one batch norm) of current and replayed")
     alpha: float = Field(ge=0, description="DER, DER++: weight of the logits' MSE; LwF: of the distillation")
     beta: float = Field(ge=0, description="DER++, unmerged ER: weight of the replayed cross-entropy")
+    engine: Literal["dense", "auto", "sparse"] = Field(
+        "dense",
+        description="what runs the network: PyTorch's dense layers, kernels for the nonzero weights, or what is faster",
+    )
     # other methods
     penalty: float = Field(0.0, ge=0, description="EWC: weight of the quadratic penalty; LPS: of ADMM's")
     gamma: float = Field(1.0, ge=0, description="EWC: decay of the Fisher information from task to task")

@@ -64,6 +64,8 @@ class ResNet(nn.Module):
         stem_stride: int = 1,
     ):
         super().__init__()
+        self.entry = nn.Identity()  # every pass begins here, whatever runs it: the place for a hook
+        self.engine = None  # runs the layers up to the head in another way; see sparsity.engine
         self.conv1 = nn.Conv2d(channels_in, width, 3, stem_stride, 1, bias=False)
         self.bn1 = BatchNorm2d(width)
         self.stages, channels = [], width
@@ -85,6 +87,13 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
         """What the head sees ``(N, features)``: the last stage's maps, averaged over their positions."""
+        x = self.entry(x)
+        if self.engine is not None and self.engine.takes(x):
+            return self.engine.features(x, chunks)
+        return self.dense_features(x, chunks)
+
+    def dense_features(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
+        """`features` as PyTorch computes them."""
         for norm in self._norms:
             norm.chunks = chunks
         x = F.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last))))

@@ -25,6 +25,7 @@ from sparcl_lite.models import build
 from sparcl_lite.replay import ReservoirBuffer
 from sparcl_lite.rng import Generators, derived_seed
 from sparcl_lite.sparsity import STRATEGIES
+from sparcl_lite.sparsity.engine import engine_for
 from sparcl_lite.sparsity.importance import Probe
 from sparcl_lite.sparsity.schedule import samples_in_epoch
 
@@ -64,6 +65,7 @@ class Trainer:
         self.method = method(config, self.network, self.buffer, self.stream.augment)
         strategy = STRATEGIES[config.sparse.kind if config.sparse else "dense"]
         self.sparsity = strategy(config, self.network, self.rng, len(self.stream.train.labels))
+        self.network.engine = engine_for(config, self.network, self.sparsity, self.method)
         self.ledger, self.passes = Ledger(costs_of(config)), PassCounter(self.network)
         self.probe = Probe(self.network, self.stream, self.buffer, self._count_probe)
         self.phases = self.method.phases(self.stream)

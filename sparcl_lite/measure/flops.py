@@ -151,7 +151,7 @@ class PassCounter:
         def count(module: nn.Module, inputs: tuple) -> None:  # no method: copies of the network share this one
             counts["training" if torch.is_grad_enabled() else "forward"] += len(inputs[0])
 
-        network.conv1.register_forward_pre_hook(count)
+        network.entry.register_forward_pre_hook(count)
 
     def take(self) -> Passes:
         """The passes since the last call: with a graph (training), and without one."""

@@ -20,6 +20,7 @@ class AGEM(Method):
     forward_units = 4
     uses_buffer = True
     fills_each_step = False
+    reads_gradients = True
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """CE of the current batch."""

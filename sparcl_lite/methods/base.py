@@ -43,6 +43,7 @@ class Method:
     forward_units : cost in the SparCL paper's convention, in forward passes over the task's data
     uses_buffer, fills_each_step : whether there is a buffer, and whether every step offers its batch to it
     task_aware : whether `predict` needs the task, so that there is no Class-IL accuracy
+    reads_gradients : whether it uses gradients before a sparse strategy masks them, also of weights that do not exist
     """
 
     replay_passes = 0
@@ -50,6 +51,7 @@ class Method:
     uses_buffer = False
     fills_each_step = True
     task_aware = False
+    reads_gradients = False
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ class OnlineEWC(Method):
     where it sees a single image.
     """
 
+    reads_gradients = True
     fisher: list[Tensor] | None = None
     anchor: list[Tensor] | None = None
 

@@ -30,6 +30,19 @@ class Strategy:
         self.gradient_density: Densities = dict.fromkeys(self.weights, 1.0)
         self.active: Tensor | None = None  # positions of the current task's samples still trained on
 
+    @property
+    def existing(self) -> dict[str, Tensor]:
+        """Masks of the weights that exist, by layer; a missing layer has all of them."""
+        return {}
+
+    @property
+    def wanted(self) -> dict[str, Tensor] | None:
+        """Masks of the weights whose gradient the next backward pass has to find, by layer.
+
+        A missing layer needs those of all weights that exist; None: of all weights, also of those that do not.
+        """
+        return {}
+
     def begin_task(self, task: Task) -> None:
         """Before the first epoch of a phase."""
         self.active = task.samples
@@ -68,6 +81,11 @@ class MaskedStrategy(Strategy):
         super().__init__(config, network, rng, samples)
         self.masks: dict[str, Tensor] = {}
         self.record = MaskRecord()
+
+    @property
+    def existing(self) -> dict[str, Tensor]:
+        """The masks."""
+        return self.masks
 
     @torch.no_grad()
     def set_masks(self, masks_: dict[str, Tensor]) -> None:

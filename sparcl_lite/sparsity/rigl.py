@@ -22,6 +22,11 @@ class RigLStrategy(MaskedStrategy):
         )
         self.position, self.steps = 0, 0  # of the schedule: steps done, and steps in all
 
+    @property
+    def wanted(self) -> dict[str, Tensor] | None:
+        """All gradients, where the next step moves the mask."""
+        return None if drop_fraction(self.config.sparse, self.position, self.steps) else {}
+
     def begin_task(self, task: Task) -> None:
         """A new cosine, where each task has its own."""
         super().begin_task(task)

@@ -25,6 +25,7 @@ class SparCLStrategy(Strategy):
         self.dgm = DGM(sparse, self.weights) if sparse.dgm else None
         self.task: Task | None = None
         self.refreshed = -1  # the step of this epoch that DGM's mask is of
+        self.probing = True  # the next backward passes measure importance
         self.norm_biases = [
             m.bias for m in network.modules() if isinstance(m, nn.BatchNorm2d) and sparse.freeze_bn_bias
         ]
@@ -32,6 +33,18 @@ class SparCLStrategy(Strategy):
         if self.tdm:
             self.weight_record.take(self.tdm.masks)
         self._masks_changed()
+
+    @property
+    def existing(self) -> dict[str, Tensor]:
+        """TDM's masks."""
+        return self.tdm.masks if self.tdm else {}
+
+    @property
+    def wanted(self) -> dict[str, Tensor] | None:
+        """The gradients that DGM keeps; all of them where importance is measured next."""
+        if self.probing:
+            return None if self.sparse.growth == "gradient" else {}
+        return self.dgm.masks if self.dgm else {}
 
     def begin_task(self, task: Task) -> None:
         """All samples of the task are active again."""
@@ -64,7 +77,7 @@ class SparCLStrategy(Strategy):
 
     def begin_epoch(self, task: Task, epoch: int, probe: Probe) -> Tensor:
         """DDR removes samples, then TDM adjusts the mask."""
-        self.task, self.refreshed = task, -1
+        self.task, self.refreshed, self.probing = task, -1, True
         if self.ddr:
             self.ddr.begin_epoch(epoch, self.config.epochs)
             self.active = self.ddr.active
@@ -97,6 +110,7 @@ class SparCLStrategy(Strategy):
                 weight.grad.mul_(active.masks[name])
         for bias in self.norm_biases:
             bias.grad.zero_()
+        self.probing = bool(self.dgm and self.dgm.due(step + 1))
         return needed
 
     def _gradients(self, source: str, probe: Probe, batches: int | None = None) -> Scores:

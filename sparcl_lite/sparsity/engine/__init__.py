@@ -1,0 +1,27 @@
+"""Which engine runs the network: PyTorch's dense layers, or the sparse kernels where they are worth it."""
+
+import importlib.util
+import warnings
+
+from sparcl_lite.config import RunConfig
+from sparcl_lite.methods.base import Method
+from sparcl_lite.models import ResNet
+from sparcl_lite.sparsity.base import Strategy
+
+
+def engine_for(config: RunConfig, network: ResNet, strategy: Strategy, method: Method):
+    """What `network.engine` should be for this run: None for PyTorch's dense layers.
+
+    Dense it stays where nothing is masked, on a GPU, and (with one warning) where numba is not installed.
+    """
+    if config.engine == "dense" or config.sparse is None or next(network.parameters()).device.type != "cpu":
+        return None
+    if importlib.util.find_spec("numba") is None:
+        warnings.warn(
+            f'engine = "{config.engine}" needs numba (pip install "sparcl-lite[kernels]"): training runs dense',
+            stacklevel=2,
+        )
+        return None
+    from sparcl_lite.sparsity.engine.function import SparseEngine  # compiles or loads the kernels
+
+    return SparseEngine(network, strategy, every_gradient=method.reads_gradients)

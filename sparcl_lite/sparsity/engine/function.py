@@ -1,0 +1,146 @@
+"""The trunk as one differentiable function of its weights, for PyTorch's autograd."""
+
+import sys
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sparcl_lite.models import ResNet
+from sparcl_lite.sparsity.base import Strategy
+from sparcl_lite.sparsity.engine.layers import EVERYTHING
+from sparcl_lite.sparsity.engine.passes import Pass
+from sparcl_lite.sparsity.engine.trunk import Trunk, Unit
+from sparcl_lite.sparsity.kernels.index import scatter
+
+EVALUATED = 64  # samples that an evaluation takes at a time: it needs no more memory than a training step
+
+
+class SparseEngine:
+    """Runs a network's trunk on its nonzero weights only; `strategy` says which exist and whose gradient is wanted.
+
+    Weights stay where they are, as dense parameters with zeros: methods, optimiser and checkpoints see no difference.
+    `every_gradient` is for methods that look at gradients of weights which do not exist.
+    """
+
+    def __init__(self, network: ResNet, strategy: Strategy, every_gradient: bool = False):
+        self.network, self.strategy, self.every_gradient = network, strategy, every_gradient
+        self.trunks: dict[tuple[int, int], Trunk] = {}
+        self.free: list[Pass] = []
+        self.buffers: dict[str, list[np.ndarray]] = {}
+
+    def __deepcopy__(self, memo: dict) -> None:
+        """A copy of the network has masks of its own: it runs dense."""
+        return None
+
+    def takes(self, images: Tensor) -> bool:
+        """Whether these images can go this way: float32 on the CPU, with no gradient of their own."""
+        return images.device.type == "cpu" and images.dtype == torch.float32 and not images.requires_grad
+
+    def features(self, images: Tensor, chunks: tuple[int, ...]) -> Tensor:
+        """As `ResNet.features`."""
+        chunks = tuple(chunks) if self.network.training and len(chunks) > 1 else (len(images),)
+        if torch.is_grad_enabled():
+            parameters = [p for unit in self.trunk(images).units for p in _parameters(unit)]
+            return _TrunkFunction.apply(self, images, chunks, *parameters)
+        if self.network.training:
+            return self._without_graph(images, chunks)
+        return torch.cat([self._without_graph(part, (len(part),)) for part in images.split(EVALUATED)])
+
+    def trunk(self, images: Tensor) -> Trunk:
+        """The trunk for images of this size."""
+        size = tuple(images.shape[2:])
+        if size not in self.trunks:
+            self.trunks[size], self.free = Trunk(self.network, *size), []
+        return self.trunks[size]
+
+    def forward(self, images: Tensor, chunks: tuple[int, ...]) -> tuple[Pass, Tensor]:
+        """A pass that remembers what its backward needs, and the features."""
+        _use_threads()
+        work, masks = self._take(images), self.strategy.existing
+        for unit in work.trunk.units:
+            unit.convolution.index(masks.get(unit.name))
+            unit.convolution.read_values()
+        features = images.new_empty(len(images), self.network.linear.in_features)
+        work.forward(images.detach().numpy(), chunks, features.numpy())
+        return work, features
+
+    def backward(self, work: Pass, d_features: Tensor) -> list[Tensor]:
+        """Gradients of all parameters of the trunk, in the order of its units."""
+        _use_threads()
+        wanted = None if self.every_gradient else self.strategy.wanted
+        for unit in work.trunk.units:
+            unit.convolution.want(EVERYTHING if wanted is None else wanted.get(unit.name))
+        work.backward(d_features.detach().contiguous().numpy())
+        gradients = []
+        for unit in work.trunk.units:
+            state = work.states[id(unit)]
+            gradients += [
+                self._dense(unit),
+                torch.from_numpy(state.d_weight.copy()),
+                torch.from_numpy(state.d_bias.copy()),
+            ]
+        self.free.append(work)
+        return gradients
+
+    def _take(self, images: Tensor) -> Pass:
+        """A free pass with enough memory, or a new one."""
+        trunk = self.trunk(images)
+        for work in self.free:
+            if work.trunk is trunk and work.holds(len(images)):
+                self.free.remove(work)
+                return work
+        self.free = [work for work in self.free if work.trunk is not trunk]
+        return Pass(trunk, len(images))
+
+    def _without_graph(self, images: Tensor, chunks: tuple[int, ...]) -> Tensor:
+        work, features = self.forward(images, chunks)
+        self.free.append(work)
+        return features
+
+    def _dense(self, unit: Unit) -> Tensor:
+        """The gradient of a convolution in the shape and layout of its weight, zero where none was computed.
+
+        Its memory is used again as soon as nobody holds the tensor any more.
+        """
+        convolution = unit.convolution
+        held = self.buffers.setdefault(unit.name, [])
+        idle = (memory for memory in held if sys.getrefcount(memory) == IDLE)
+        memory = next(idle, None)
+        if memory is None:
+            memory = np.empty(convolution.shape.weights, np.float32)
+            held.append(memory)
+        scatter(convolution.gradient, convolution.gradient_rows.source, memory)
+        weight = convolution.module.weight
+        outputs, inputs, rows, columns = weight.shape
+        return torch.from_numpy(memory).view(outputs, rows, columns, inputs).permute(0, 3, 1, 2)
+
+
+#: References to an array that only its list and the loop that looks at it hold.
+IDLE = next(sys.getrefcount(memory) for memory in [np.empty(0)])
+
+
+class _TrunkFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, engine: SparseEngine, images: Tensor, chunks: tuple[int, ...], *parameters: Tensor) -> Tensor:
+        ctx.engine = engine
+        ctx.work, features = engine.forward(images, chunks)
+        return features
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_features: Tensor) -> tuple:
+        work, ctx.work = ctx.work, None
+        if work is None:
+            raise RuntimeError("backward a second time: the sparse engine has already used this pass's memory again")
+        return None, None, None, *ctx.engine.backward(work, d_features)
+
+
+def _parameters(unit: Unit) -> tuple[Tensor, ...]:
+    return unit.convolution.module.weight, unit.norm.weight, unit.norm.bias
+
+
+def _use_threads() -> None:
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
