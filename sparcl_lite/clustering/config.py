@@ -79,7 +79,8 @@ class ClusteringResult(BaseModel):
     precision: float | None = None
     recall: float | None = None
     details: dict[str, Any] = Field({}, description="of the method: criterion, l1 norm, s chosen by the gap, ...")
-    seconds: float
+    seconds: float = Field(description="wall clock of the fit")
+    cpu_seconds: float = Field(description="of all its threads: what a busy machine does not change")
     peak_memory_bytes: int
     environment: dict[str, Any]
     started: str

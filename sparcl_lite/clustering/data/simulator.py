@@ -24,6 +24,7 @@ COUNT_SIZE = 50.0  # negative binomial of a count
 DROPOUT, DROPOUT_SPREAD = 0.80, 0.05  # share of zeros of a cell
 DROP_DECAY = 0.4  # how fast a gene's chance of being dropped falls with its mean count
 BLOCK = 5_000  # cells drawn at a time
+DISTINCT, KEPT = 50_000, 0.8  # cells drawn gene by gene, and the chance of a count to stay in the further ones
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def simulate(
 ) -> Cells:
     """Counts of `n_cells` in 4 clusters (30, 40, 20, 10 %), 36 % of the genes differential; `truth` tells which.
 
-    Dense (m, d) single precision, or CSR drawn block by block, so that only the nonzero counts are ever held.
+    Dense (m, d) single precision, or CSR drawn block by block, so that only the nonzero counts are ever held. Of more
+    than 50,000 sparse cells the further ones are those again, in random order, with every count thinned anew.
     Raises ValueError on fewer than 20 cells or 50 genes, and on a dropout outside 0 to 1.
     """
     if n_cells < 20 or n_genes < 50 or not 0 <= dropout < 1:
@@ -54,9 +56,11 @@ def simulate(
         )
     rng = np.random.default_rng(seed)
     genes = draw_genes(n_genes, rng)
-    labels = rng.permutation(np.repeat(range(4), _counts(n_cells)))
+    labels = rng.permutation(np.repeat(range(4), _counts(min(n_cells, DISTINCT) if as_sparse else n_cells)))
     blocks = draw_cells(genes, labels, dropout, rng)
     X = sparse.vstack([sparse.csr_array(b) for b in blocks], format="csr") if as_sparse else np.concatenate([*blocks])
+    if as_sparse and n_cells > DISTINCT:
+        X, labels = _more(X, labels, n_cells, rng)
     names = np.array([f"gene {i}{' (differential)' if d else ''}" for i, d in enumerate(genes.differential)])
     return Cells("simulated", X, labels.astype(str), names, genes.differential)
 
@@ -89,6 +93,18 @@ def _draw_block(genes: Genes, labels: np.ndarray, dropout: float, rng: np.random
     mean = genes.base * size[:, None] * np.where(changed, 2.0 ** genes.fold.T[labels], 1)
     counts = rng.poisson(mean * rng.gamma(COUNT_SIZE, 1 / COUNT_SIZE, shape)).astype(np.float32)
     return _drop(counts, genes.base, dropout, rng)
+
+
+def _more(X, labels: np.ndarray, n_cells: int, rng: np.random.Generator):
+    """CSR cells and labels, repeated in random order with thinned counts until there are `n_cells`."""
+    blocks, chosen = [X], [np.arange(len(labels))]
+    for start in range(len(labels), n_cells, len(labels)):
+        chosen.append(rng.permutation(len(labels))[: n_cells - start])
+        block = X[chosen[-1]]
+        block.data = rng.binomial(block.data.astype(np.int32), KEPT).astype(np.float32)
+        block.eliminate_zeros()
+        blocks.append(block)
+    return sparse.vstack(blocks, format="csr"), labels[np.concatenate(chosen)]
 
 
 def _drop(counts: np.ndarray, base: np.ndarray, dropout: float, rng: np.random.Generator) -> np.ndarray:

@@ -25,7 +25,7 @@ class Row:
     values : parameters of `ClusteringConfig`
     seeds : how many seeds its evidence needs
     against : id of the row it is compared with, or None
-    optional : too large to be made in passing: shown where the store has it
+    large : not made in passing, but shown where the store has it
     """
 
     id: str
@@ -33,7 +33,7 @@ class Row:
     values: dict[str, Any]
     seeds: int = 5
     against: str | None = None
-    optional: bool = False
+    large: bool = False
 
     @property
     def dataset(self) -> str:
@@ -62,14 +62,14 @@ class ClusteringExperiment:
         count = min(seeds, row.seeds)
         return [ClusteringConfig(**row.values, profile=self.profile, seed=seed) for seed in range(count)]
 
-    def run(self, *, seeds: int, store: Store, scheduler: str | None = None) -> pd.DataFrame:
-        """Results of every row, one line a run; those that the store lacks are made here, but for optional rows.
+    def run(self, *, seeds: int, store: Store, scheduler: str | None = None, large: bool = False) -> pd.DataFrame:
+        """Results of every row, one line a run; those that the store lacks are made here, `large` ones if asked for.
 
         `store` is that of the training runs: clusterings are kept beside them. Raises `KitError` on a scheduler.
         """
         if scheduler:
             raise KitError(f"scheduler = {scheduler!r}: clusterings are timed on this machine; allowed: empty")
-        wanted = [config for row in self.rows if not row.optional for config in self.configs(row, seeds)]
+        wanted = [config for row in self.rows if large or not row.large for config in self.configs(row, seeds)]
         cluster_all(wanted, store=beside(store), threads=self.threads)
         return self.stored(seeds=seeds, store=store)
 
@@ -116,6 +116,7 @@ def _line(row: Row, result: ClusteringResult) -> dict[str, Any]:
         "l1_norm": details.get("l1_norm"),
         "constraint_active": details.get("constraint_active"),
         "seconds": result.seconds,
+        "cpu_seconds": result.cpu_seconds,
         "peak_memory_bytes": result.peak_memory_bytes,
         "nonzeros": result.nonzeros,
     }

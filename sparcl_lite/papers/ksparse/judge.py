@@ -44,14 +44,14 @@ def _converges(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFra
 
 
 def _slope_between(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
-    """The slope of log time against log size over the rows from a to b, all of which must be there."""
+    """The slope of log CPU time against log size over the rows from a to b, all of which must be there."""
     names = [row.id for row in experiment.rows]
     wanted = names[names.index(a) : names.index(b) + 1]
     known = frame[frame["row"].isin(wanted)] if len(frame) else frame
     if len(known) < len(wanted):
         missing = f"{len(known)} of {len(wanted)} sizes measured"
         return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note=missing)
-    slope = log_slope(known["cells"].to_numpy(float), known["seconds"].to_numpy())
+    slope = log_slope(known["cells"].to_numpy(float), known["cpu_seconds"].to_numpy())
     top = known.loc[known["cells"].idxmax()]
     note = (
         f"slope {slope:.2f}; {top['cells']:,} cells in {top['seconds']:.0f} s, {top['peak_memory_bytes'] / 1e9:.1f} GB"
