@@ -86,7 +86,7 @@ class SparseConvolution:
 
     @property
     def _tallest(self) -> int:
-        return kernels.tall(int(kernels.cut(self.shape.out_columns)[0]))
+        return int(kernels.cut(self.shape.out_columns)[:, 0].max())
 
     def _input_place(self) -> tuple[int, int, int, int]:
         line = (self.shape.columns + 2) * WIDTH
@@ -142,7 +142,7 @@ class SparseConvolution:
 
 def _tiling(blocks: int, rows: int, columns: int, channels: int) -> tuple:
     cuts = kernels.cut(columns)
-    tallest = kernels.tall(int(cuts[0]))
+    tallest = int(cuts[:, 0].max())
     units = blocks * min(kernels.PARTS, -(-rows // tallest))
     pieces = min(channels, max(1, -(-ENOUGH_UNITS // units)))
     return blocks, rows, tallest, pieces, cuts

@@ -19,18 +19,16 @@ USED = range(len(SHAPES)) if has_wide_registers() else (4, 6, 7, 8)
 
 
 def cut(width: int) -> np.ndarray:
-    """Columns of the tiles that a row of so many positions is cut into, left to right."""
-    columns = sorted({SHAPES[i][1] for i in USED}, reverse=True)
-    for c in columns:
-        if width % c == 0 and c >= min(4, width):
-            return np.full(width // c, c)
-    widest = next(c for c in columns if c <= width)
-    return np.concatenate([[widest], cut(width - widest)])
+    """(rows, columns) of the tiles that a row of so many positions is cut into, left to right.
 
-
-def tall(columns: int) -> int:
-    """Rows of the tallest tile of so many columns."""
-    return max(SHAPES[i][0] for i in USED if SHAPES[i][1] == columns)
+    As wide as possible, and as tall as the registers allow; the last rows of a map may take tiles of one row.
+    """
+    shapes = sorted((SHAPES[i] for i in USED), key=lambda shape: (-shape[1], -shape[0]))
+    for rows, columns in shapes:
+        if width % columns == 0 and columns >= min(4, width):
+            return np.array([(rows, columns)] * (width // columns))
+    rows, columns = next(shape for shape in shapes if shape[1] <= width)
+    return np.concatenate([[(rows, columns)], cut(width - columns)])
 
 
 def _functions(rows: int, cols: int, step: int):
@@ -180,7 +178,7 @@ def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, parti
 
     `x_place` is (start, block, row, step) and `y_place` (start, block, row, step, channel): where the first position
     lies and how far apart the next ones are, in floats (steps in positions). `tiling` is (blocks, rows, tallest
-    tile, pieces of the channels, columns of each tile). Sums and sums of squares of y, by sample, are added to
+    tile, pieces of the channels, shape of each tile in a row). Sums and sums of squares of y, by sample, are added to
     `partial` `[blocks, parts, channels, 2, 16]` unless it is empty.
     """
     x_start, x_block, x_row, x_step = x_place
@@ -195,10 +193,11 @@ def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, parti
         sums_at = (partial, (b * parts + part) * channels * 2 * WIDTH)
         first, last = channels * piece // pieces, channels * (piece + 1) // pieces
         column = 0
-        for cols in cuts:
+        for tile in range(len(cuts)):
+            height, cols = cuts[tile]
             h, end = groups * part // parts * tallest, min(rows, groups * (part + 1) // parts * tallest)
             while h < end:
-                height = tallest if end - h >= tallest else 1
+                height = height if end - h >= height else 1
                 base = x_start + b * x_block + h * x_row + column * x_step * WIDTH
                 place = y_start + b * y_block + h * y_row + column * y_step * WIDTH
                 _product(height, cols, x_step, (
@@ -218,17 +217,18 @@ def weight_gradient(x, x_place, starts, offsets, shares, z, z_place, tiling, add
     """
     x_start, x_block, x_row, x_step = x_place
     z_start, z_block, z_row, _, z_channel = z_place
-    blocks, rows, tallest, _, cuts = tiling
+    blocks, rows, _, _, cuts = tiling
     for share in prange(shares.size - 1):
         first, last = shares[share], shares[share + 1]
         if not add:
             out[starts[first] : starts[last]] = 0
         for b in range(blocks):
             column = 0
-            for cols in cuts:
+            for tile in range(len(cuts)):
+                height, cols = cuts[tile]
                 h = 0
                 while h < rows:
-                    height = tallest if rows - h >= tallest else 1
+                    height = height if rows - h >= height else 1
                     base = x_start + b * x_block + h * x_row + column * x_step * WIDTH
                     place = z_start + b * z_block + h * z_row + column * WIDTH
                     _dots(height, cols, x_step, (

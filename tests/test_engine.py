@@ -1,0 +1,221 @@
+"""The sparse engine against PyTorch's dense layers, under every strategy, and what surrounds it."""
+
+import copy
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sparcl_lite import masks
+from sparcl_lite.config import RunConfig
+from sparcl_lite.data.sources import load
+from sparcl_lite.models import build, frozen_statistics
+from sparcl_lite.sparsity import engine
+from sparcl_lite.sparsity.engine.function import SparseEngine
+from sparcl_lite.training import Trainer
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def masked(density=0.2, seed=0, architecture="small"):
+    """A network whose prunable weights are masked, and a stand-in for the strategy that did it."""
+    network = build(architecture, width=8, channels=1, classes=5, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    found = {n: masks.random_mask(w, density, generator) for n, w in masks.prunable_weights(network).items()}
+    with torch.no_grad():
+        for name, weight in masks.prunable_weights(network).items():
+            weight.mul_(found[name])
+    return network, SimpleNamespace(existing=found, wanted={})
+
+
+def twins(**options):
+    """The same masked network twice, in double precision as the oracle and with the sparse engine."""
+    network, strategy = masked(**options)
+    oracle = copy.deepcopy(network).double()
+    network.engine = SparseEngine(network, strategy)
+    return network, oracle, strategy
+
+
+def images(count, size=12, seed=0):
+    return torch.randn(count, 1, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def relative(found, expected):
+    found, expected = found.detach().double(), expected.detach()
+    return float((found - expected).abs().max() / (expected.abs().max() + 1e-12))
+
+
+@pytest.mark.parametrize("architecture", ["small", "resnet18"])
+@pytest.mark.parametrize(("chunks", "size"), [((13,), 12), ((6, 4, 3), 12), ((20, 33), 8)])
+def test_a_pass_equals_the_dense_one_in_double_precision(architecture, chunks, size):
+    network, oracle, strategy = twins(architecture=architecture)
+    x, count = images(sum(chunks), size), sum(chunks)
+    weights = torch.randn(count, 5, generator=torch.Generator().manual_seed(1))
+    outputs, expected = network(x, chunks=chunks), oracle(x.double(), chunks=chunks)
+    assert relative(outputs, expected) < 1e-4
+    (outputs * weights).sum().backward()
+    (expected * weights).sum().backward()
+    # a ReLU may round to the other side: that moves a few gradients of deep layers, and no other error is as rare
+    tolerance = 1e-4 if architecture == "small" else 2e-2
+    for (name, ours), theirs in zip(network.named_parameters(), oracle.parameters(), strict=True):
+        kept = theirs.grad * strategy.existing.get(name, torch.ones(1))
+        assert relative(ours.grad, kept) < tolerance, name
+    state = network.state_dict()
+    for name, value in oracle.state_dict().items():
+        assert relative(state[name], value.double()) < 1e-5, name
+
+
+def test_evaluation_and_frozen_statistics_are_those_of_the_dense_layers():
+    network, oracle, _ = twins()
+    x = images(150)
+    with frozen_statistics(network), frozen_statistics(oracle):
+        assert relative(network(x), oracle(x.double())) < 1e-4
+    for name, value in oracle.state_dict().items():
+        assert relative(network.state_dict()[name], value) < 1e-6, name
+    network.eval(), oracle.eval()
+    with torch.no_grad():
+        assert relative(network(x), oracle(x.double())) < 1e-4
+    loss, expected = (F.cross_entropy(n(v), torch.arange(150) % 5) for n, v in ((network, x), (oracle, x.double())))
+    (found,), (theirs,) = (torch.autograd.grad(v, n.conv1.weight) for v, n in ((loss, network), (expected, oracle)))
+    assert relative(found, theirs) < 1e-4
+
+
+def test_gradients_are_found_where_they_are_wanted():
+    network, oracle, strategy = twins()
+    x, name = images(9), "layer1.0.conv1.weight"
+    oracle(x.double()).square().sum().backward()
+    full = dict(oracle.named_parameters())[name].grad
+    half = strategy.existing[name] & (torch.rand(full.shape) < 0.5)
+    for wanted, kept in ((None, torch.ones_like(half)), ({name: half}, half), ({}, strategy.existing[name])):
+        strategy.wanted = wanted
+        network.zero_grad()
+        network(x).square().sum().backward()
+        assert relative(dict(network.named_parameters())[name].grad, full * kept) < 1e-4
+
+
+def test_gradients_still_in_use_are_not_overwritten():
+    network, _, _ = twins()
+    weight = network.layer1[0].conv1.weight
+    network(images(9)).square().sum().backward()
+    before = weight.grad.clone()
+    (other,) = torch.autograd.grad(network(images(9, seed=1)).square().sum(), weight)
+    assert weight.grad.equal(before)
+    assert not other.equal(before)
+    network(images(9, seed=1)).square().sum().backward()  # adds to what is there
+    torch.testing.assert_close(weight.grad, before + other, rtol=1e-3, atol=1e-4)
+
+
+def test_two_passes_may_be_open_at_once_but_none_goes_back_twice():
+    network, oracle, _ = twins()
+    losses = [
+        n(v(images(5, seed=s))).square().sum()
+        for n, v in ((network, torch.Tensor.float), (oracle, torch.Tensor.double))
+        for s in (0, 1)
+    ]
+    with torch.no_grad():
+        network(images(40))
+    for loss in losses:
+        loss.backward(retain_graph=True)
+    assert relative(network.conv1.weight.grad, oracle.conv1.weight.grad) < 1e-4
+    with pytest.raises(RuntimeError, match="a second time"):
+        losses[0].backward()
+
+
+def test_a_copy_of_the_network_runs_dense():
+    network, _, _ = twins()
+    assert copy.deepcopy(network).engine is None
+
+
+STRATEGIES = {
+    "sparcl": {"kind": "sparcl", "sparsity": 0.9, "ddr": False},
+    "official": {"kind": "sparcl", "variant": "official", "sparsity": 0.8, "ddr": False},
+    "gradient growth": {"kind": "sparcl", "growth": "gradient", "sparsity": 0.8, "ddr": False},
+    "dgm only": {"kind": "sparcl", "tdm": False, "ddr": False},
+    "rigl": {"kind": "rigl", "sparsity": 0.8, "interval": 3},
+    "snip": {"kind": "snip", "sparsity": 0.8},
+}
+
+
+def trainer(which, method="der++", on_epoch=lambda trainer: None, **more):
+    sparse = STRATEGIES[which]
+    config = RunConfig(profile="smoke", method=method, sparse=sparse, images_per_class=32, tasks=2, lr=0.003, **more)
+    return Trainer(config, load("digits"), on_epoch=on_epoch)
+
+
+class Enough(Exception):
+    pass
+
+
+def after(steps, which, method, engine):
+    """The network after so many training steps, and the masks it has then."""
+    run, done = trainer(which, method, engine=engine), []
+
+    def count():
+        done.append(1)
+        if len(done) == steps:
+            raise Enough
+
+    run.on_step = count
+    with pytest.raises(Enough):
+        run.run()
+    return run
+
+
+CASES = [(which, "der++") for which in STRATEGIES] + [("rigl", m) for m in ("er", "agem", "fdr", "icarl", "ewc", "lwf")]
+
+
+@pytest.mark.parametrize(("which", "method"), CASES)
+def test_fifty_steps_stay_close_to_the_dense_engine(which, method):
+    dense, sparse = (after(50, which, method, e) for e in ("dense", "sparse"))
+    moved = 0
+    for name, weight in dense.network.named_parameters():
+        other = dict(sparse.network.named_parameters())[name]
+        same = sparse.sparsity.existing.get(name, torch.ones(1).bool()) == dense.sparsity.existing.get(
+            name, torch.ones(1).bool()
+        )
+        moved += int((~same).sum())
+        assert relative(other.detach() * same, weight.detach().double() * same) < 1e-3, name
+    assert moved == 0
+
+
+@pytest.mark.parametrize("which", ["sparcl", "rigl"])
+def test_a_resumed_run_ends_with_the_same_bits(which):
+    states = []
+    whole = trainer(which, engine="sparse", on_epoch=lambda t: states.append(copy.deepcopy(t.state_dict())))
+    whole.run()
+    resumed = trainer(which, engine="sparse")
+    resumed.load_state_dict(states[6])
+    resumed.run()
+    for name, value in whole.network.state_dict().items():
+        assert value.equal(resumed.network.state_dict()[name]), name
+    np.testing.assert_array_equal(resumed.class_il, whole.class_il)
+
+
+def test_without_numba_there_is_one_warning_and_training_is_dense(monkeypatch):
+    find = engine.importlib.util.find_spec
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None if name == "numba" else find(name))
+    with pytest.warns(UserWarning, match="needs numba") as caught:
+        run = trainer("rigl", engine="sparse")
+    assert len(caught) == 1
+    assert run.network.engine is None
+
+
+def test_nothing_changes_where_nothing_is_asked_for():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert trainer("rigl").network.engine is None
+    values = {"profile": "smoke", "sparse": STRATEGIES["rigl"]}
+    assert (
+        RunConfig(**values, engine="dense").key == RunConfig(**values).key != RunConfig(**values, engine="sparse").key
+    )
+    dense = Trainer(RunConfig(profile="smoke", engine="sparse"), load("digits"))
+    assert dense.network.engine is None  # no masks, nothing to skip
