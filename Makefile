@@ -26,7 +26,7 @@ help: ## show this list
 	@echo "  PROFILE    size of the runs: smoke, lite or paper; now $(PROFILE)"
 	@echo "  SEEDS      runs per table cell; now $(SEEDS)"
 	@echo "  SCHEDULER  address of a Dask scheduler, e.g. tcp://host:8786; empty: this machine"
-	@echo "  NOTEBOOKS  names of the notebooks to reproduce; empty: all"
+	@echo "  NOTEBOOKS  names of the notebooks to reproduce, or all; empty: all but the two longest"
 
 reproduce: $(INSTALLED) ## train, run every notebook, write build/report/index.html and the scoreboard of claims
 	$(VENV)/bin/sparcl-lite reproduce --profile $(PROFILE) --seeds $(SEEDS) $(if $(SCHEDULER),--scheduler $(SCHEDULER) )--output build $(NOTEBOOKS)
@@ -44,7 +44,7 @@ export NBVAL
 
 test: $(INSTALLED) ## run the test suite, then compare every committed notebook with its stored outputs
 	@status=0; \
-	$(PY) -m pytest || status=$$?; \
+	$(PY) -m pytest --numprocesses 2 --dist loadfile || status=$$?; \
 	$(PY) -c "$$NBVAL" --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks || status=$$?; \
 	exit $$status
 

@@ -56,6 +56,14 @@ def test_all_twelve_sparcl_values_as_published(method, dataset, unit, published,
     assert [round(value, 1) for value in found] == list(published)
 
 
+@pytest.mark.parametrize(("sparsity", "cifar", "tiny"), [(0.90, 1.6, 2.5), (0.95, 0.9, 1.4)])
+@pytest.mark.parametrize("sparse", [StaticMask(kind="snip"), RigL()], ids=["snip", "rigl"])
+def test_values_of_the_sparse_rivals_as_published(sparse, sparsity, cifar, tiny):
+    sparse = sparse.model_copy(update={"sparsity": sparsity})
+    assert round(paper_flops(paper("der++", sparse=sparse)) / 1e15, 1) == cifar
+    assert round(paper_flops(paper("der++", "tiny-imagenet", sparse=sparse)) / 1e16, 1) == tiny
+
+
 def test_sparcl_value_to_four_digits_and_ablation():
     def total(**parts):
         return paper_flops(paper("der++", buffer_size=500, sparse=SparCL(sparsity=0.75, **parts))) / 1e15

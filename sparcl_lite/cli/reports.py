@@ -74,7 +74,7 @@ def claims(
 
 @app.command()
 def reproduce(
-    notebooks: Annotated[list[str] | None, typer.Argument(help="names of notebooks; all when left out")] = None,
+    notebooks: Annotated[list[str] | None, typer.Argument(help="names of notebooks, or all; all but the long ones when left out")] = None,
     profile: Profile = "lite",
     seeds: Seeds = 1,
     scheduler: Scheduler = None,
@@ -122,7 +122,7 @@ def render(notebooks: Annotated[list[str] | None, typer.Argument(help="names; al
     """
     from sparcl_lite.report import site
 
-    site.render(site.select(notebooks or []))
+    site.render(site.select(notebooks or ["all"]))
 
 
 def _print_scoreboard(judged: list) -> None:
