@@ -33,7 +33,7 @@ class ClusteringConfig(BaseModel):
     cells: int | None = Field(None, ge=20, description="simulated; None: 600")
     genes: int | None = Field(None, ge=50, description="simulated; None: 10,000")
     dropout: float | None = Field(None, ge=0, lt=1, description="simulated, share of zeros; None: 0.8")
-    sparse: bool = Field(False, description="simulated, as CSR, and clustered in a process of its own")
+    sparse: bool = Field(False, description="simulated, as CSR")
 
     @model_validator(mode="after")
     def _check_simulated(self) -> "ClusteringConfig":

@@ -42,9 +42,10 @@ class Design:
     def __init__(self, X: Any, n_jobs: int | None = None):
         self.shape: tuple[int, int] = X.shape
         self.dtype = np.dtype(np.float32) if X.dtype == np.float32 else np.dtype(np.float64)
-        self._threads = _thread_count(n_jobs)
+        threads = _thread_count(n_jobs)
         self._X, self._lazy = X, is_dask(X)
-        self._blocks = _dask_blocks(X) if self._lazy else _row_blocks(X, self._threads)
+        self._blocks = _dask_blocks(X) if self._lazy else _row_blocks(X, threads)
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 and not self._lazy else None
         self.mean = sum(self._map(_column_sums)) / self.shape[0]
         if not np.isfinite(self.mean).all():
             raise ValueError("X contains NaN or infinity; allowed are finite numbers")
@@ -115,10 +116,8 @@ class Design:
 
             tasks = [dask.delayed(function)(*items) for items in zip(blocks, *arguments, strict=True)]
             return list(dask.compute(*tasks))
-        if self._threads == 1:
-            return list(map(function, blocks, *arguments))
-        with ThreadPoolExecutor(self._threads) as pool:
-            return list(pool.map(function, blocks, *arguments))
+        apply = self._pool.map if self._pool else map
+        return list(apply(function, blocks, *arguments))
 
 
 def _thread_count(n_jobs: int | None) -> int:

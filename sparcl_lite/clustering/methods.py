@@ -13,7 +13,7 @@ from sparcl_lite.clustering.simlr import SIMLR
 from sparcl_lite.clustering.sparse_kmeans import SparseKMeans
 from sparcl_lite.clustering.spectral import SpectralNJW
 
-GAP_SAMPLES = 300  # that s is chosen on: the gap needs 1 + permutations clusterings of each s
+GAP_RESTARTS, GAP_SAMPLES = 3, 300  # that s is chosen on: the gap needs 1 + permutations clusterings of each s
 GAP_PERMUTATIONS, GAP_GRID = 3, 6  # 25 and 10 in the authors' package
 
 
@@ -61,7 +61,8 @@ def sparse_kmeans(X, k: int, *, seed: int, threads: int, s: float | str = "gap",
     model = SparseKMeans(k, n_init=n_init, random_state=seed)
     if s == "gap":
         sample = np.random.RandomState(seed).permutation(len(X))[:GAP_SAMPLES]
-        s = permutation_gap(model, X[sample], s=grid_of_s(X.shape[1], GAP_GRID), permutations=GAP_PERMUTATIONS).best
+        quick, grid = SparseKMeans(k, n_init=GAP_RESTARTS, random_state=seed), grid_of_s(X.shape[1], GAP_GRID)
+        s = permutation_gap(quick, X[sample], s=grid, permutations=GAP_PERMUTATIONS).best
     model.set_params(s=s).fit(X)
     kept = model.selected_features_
     embedding = X[:, kept] * np.sqrt(model.feature_weights_[kept])

@@ -2,9 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -45,7 +43,7 @@ def cluster(config: ClusteringConfig, *, store: Store, threads: int = 1) -> Clus
     with store.lock(config):
         found = store.get(config)  # another process may have finished it meanwhile
         if found is None:
-            found = _in_new_process(config, threads) if config.sparse else _make(config, threads)
+            found = _make(config, threads)
             store.put(found)
     return found
 
@@ -82,16 +80,10 @@ def log_normalised(counts: np.ndarray) -> np.ndarray:
     return np.log1p(counts * (PER_CELL / np.maximum(counts.sum(axis=1, keepdims=True), 1)))
 
 
-def _in_new_process(config: ClusteringConfig, threads: int) -> ClusteringResult:
-    """Peak memory is that of a process: it must not start with what earlier runs left behind."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_make, config, threads).result()
-
-
 def _make(config: ClusteringConfig, threads: int) -> ClusteringResult:
     started, cells = _now(), cells_of(config)
     fit: Callable[..., Fitted] = METHODS[config.method]
-    with threadpool_limits(threads):
+    with threadpool_limits(threads, "openmp"), threadpool_limits(1, "blas"):  # K-sparse has its own threads
         memory, begun, cpu_begun = PeakMemory("cpu"), time.perf_counter(), time.process_time()
         fitted = fit(cells.X, cells.n_classes, seed=config.seed, threads=threads, **config.options)
         seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu_begun

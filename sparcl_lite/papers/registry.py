@@ -2,6 +2,7 @@
 
 from sparcl_lite.papers.claims import Judged, claims, judge
 from sparcl_lite.papers.experiments import Experiment
+from sparcl_lite.papers.ksparse import judge as ksparse
 from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
 from sparcl_lite.store import Store
 
@@ -11,7 +12,7 @@ ALL_SEEDS = 10  # no row's evidence has more
 
 
 def experiments(profile: str, dataset: str = "") -> dict[str, Experiment]:
-    """Every experiment by name, at a profile and a data set (empty: the profile's own)."""
+    """Every experiment of training runs by name, at a profile and a data set (empty: the profile's own)."""
     shared = {"profile": profile} | ({"dataset": dataset} if dataset else {})
     return {name: make(**shared) for name, make in EXPERIMENTS.items()}
 
@@ -20,4 +21,4 @@ def judged(store: Store, *, profile: str, dataset: str = "", seeds: int = ALL_SE
     """Every claim with its verdict, from the runs that `store` holds; trains nothing."""
     known = experiments(profile, dataset)
     frames = {name: experiment.stored(seeds=seeds, store=store) for name, experiment in known.items()}
-    return judge(claims("sparcl"), known, frames)
+    return judge(claims("sparcl"), known, frames) + ksparse.judged(store, profile=profile, seeds=seeds)

@@ -101,6 +101,7 @@ def _line(row: Row, result: ClusteringResult) -> dict[str, Any]:
         "seed": result.config.seed,
         "cells": result.cells,
         "n_genes": result.genes,
+        "eta": result.config.options.get("eta"),
         "accuracy": PERCENT * final.accuracy,
         "ari": PERCENT * final.ari,
         "nmi": PERCENT * final.nmi,

@@ -17,7 +17,7 @@ from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment, Row
 SIMULATED_CLASSES, SIMULATED_CELLS, SIMULATED_GENES = 4, 600, 10_000
 STABILITY_SHARE = 0.8  # of the cells, a new draw with every seed
 SCALING_DROPOUT = 0.95  # zeros of the large simulated counts: the highly variable genes of a 10x experiment
-SCALING_CELLS, SCALING_GENES = 10_000, 2_000  # what is held fixed while the other grows
+SCALING_GENES = 2_000  # held fixed while cells grow; the profile says the cells while genes grow
 SCALING_ETA = 100.0
 DECIDING, OTHERS = 5, 3  # seeds of rows that decide a claim, and of the others
 LABELS = {
@@ -159,19 +159,16 @@ def scaling(*, profile: str = "lite") -> ClusteringExperiment:
     size = profile_named(profile)
     everything = profile_named(profile if profile == "smoke" else "paper")
     rows = [
-        _scaling_row("cells", count, SCALING_GENES, count not in size["scaling_cells"])
-        for count in everything["scaling_cells"]
-    ]
-    rows += [
-        _scaling_row("genes", SCALING_CELLS if profile != "smoke" else 500, count, count not in size["scaling_genes"])
-        for count in everything["scaling_genes"]
+        _scaling_row(along, count, fixed, large=count not in size[f"scaling_{along}"])
+        for along, fixed in (("cells", SCALING_GENES), ("genes", size["scaling_fixed_cells"]))
+        for count in everything[f"scaling_{along}"]
     ]
     title = "Time and memory against cells and genes"
     return ClusteringExperiment("ksparse_scaling", "complexity", title, tuple(rows), profile, threads=2)
 
 
-def _scaling_row(along: str, count: int, genes: int, large: bool) -> Row:
-    shape = {"cells": count, "genes": genes} if along == "cells" else {"cells": genes, "genes": count}
+def _scaling_row(along: str, count: int, fixed: int, *, large: bool) -> Row:
+    shape = {"cells": count, "genes": fixed} if along == "cells" else {"cells": fixed, "genes": count}
     options = {"init": "whitened", "eta": SCALING_ETA, "n_init": 1, "tol": 0.0}
     values = {
         "dataset": SIMULATED,
@@ -184,14 +181,17 @@ def _scaling_row(along: str, count: int, genes: int, large: bool) -> Row:
 
 
 def _of(dataset: str, size: dict[str, Any]) -> dict[str, Any]:
-    return {"dataset": dataset} | (size["simulated"] if dataset == SIMULATED else {})
+    """What the data set is: all of its cells, the simulator's size, or the share that a profile has of large ones."""
+    given = size["simulated"] if dataset == SIMULATED else size["shares"].get(dataset, {})
+    return {"dataset": dataset} | given
 
 
 def _shape(dataset: str, size: dict[str, Any]) -> tuple[int, int]:
     """Cells and classes of a data set."""
     if dataset == SIMULATED:
         return size["simulated"].get("cells", SIMULATED_CELLS), SIMULATED_CLASSES
-    return BUNDLES[dataset].cells, BUNDLES[dataset].classes
+    share = size["shares"].get(dataset, {}).get("share", 1)
+    return round(share * BUNDLES[dataset].cells), BUNDLES[dataset].classes
 
 
 def _method(name: str) -> str:

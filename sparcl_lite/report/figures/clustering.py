@@ -1,0 +1,156 @@
+"""Figures of the K-sparse experiments, each returned with the points it draws."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+
+from sparcl_lite.clustering import KSparse
+from sparcl_lite.clustering.data.cells import Cells
+from sparcl_lite.measure.statistics import t_interval
+from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment
+from sparcl_lite.papers.ksparse.judge import log_slope
+
+#: Okabe and Ito's colours, one per method in all figures; K-sparse's variants differ by marker.
+METHOD_COLOURS = {
+    "pca": "#999999",
+    "spectral": "#E69F00",
+    "simlr": "#009E73",
+    "sparse-kmeans": "#CC79A7",
+    "k-sparse": "#0072B2",
+}
+START, ACCENT = "#E69F00", "#D55E00"  # K-sparse starts from a spectral clustering
+SHOWN_GENES, SHOWN_CELLS = 25, 300  # of a heat map
+
+
+def accuracy_by_method(experiment: ClusteringExperiment, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """One panel a data set: accuracy of every method with its interval, and where K-sparse started from."""
+    points = _intervals(experiment, frame, "accuracy")
+    datasets = list(dict.fromkeys(points["dataset"]))
+    columns = min(3, len(datasets))
+    labels = list(dict.fromkeys(points["label"]))
+    height = 0.7 + 0.24 * len(labels) * -(-len(datasets) // columns)
+    figure, axes = plt.subplots(
+        -(-len(datasets) // columns), columns, figsize=(6.6, height), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, dataset in zip(axes.flat, datasets, strict=False):
+        _panel(ax, points[points["dataset"] == dataset], labels)
+        ax.set(title=dataset, xlim=(0, 102))
+    for ax in axes[-1]:
+        ax.set_xlabel("accuracy (%)")
+    for ax in axes.flat[len(datasets) :]:
+        ax.set_visible(False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure, points
+
+
+def _panel(ax, points: pd.DataFrame, labels: list[str]) -> None:
+    y = np.array([len(labels) - 1 - labels.index(label) for label in points["label"]])
+    for height, point in zip(y, points.to_dict("records"), strict=True):
+        error = [[point["accuracy"] - point["low"]], [point["high"] - point["accuracy"]]]
+        ax.errorbar(point["accuracy"], height, xerr=error, fmt="o", capsize=2.5, color=METHOD_COLOURS[point["method"]])
+    ax.plot(points["start"], y, "|", color=START, markersize=10, markeredgewidth=2, label="its start (spectral)")
+    ax.plot([], [], "ko", label="final, 95 % interval")
+    ax.set_yticks(range(len(labels)), labels[::-1])
+
+
+def convergence(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """The criterion and its scale-free form over the loops, as shares of their first value; mean over seeds."""
+    lines = [
+        {"method": run["method"], "dataset": run["dataset"], "seed": run["seed"], "loop": loop + 1, "form": form,
+         "share": value / run[column][0]}
+        for run in frame.dropna(subset="criterion").to_dict("records")
+        for column, form in (("criterion", "criterion"), ("relative_criterion", "scale-free"))
+        for loop, value in enumerate(run[column])
+    ]  # fmt: skip
+    points = (
+        pd.DataFrame(lines).groupby(["dataset", "method", "form", "loop"], sort=False)["share"].mean().reset_index()
+    )
+    datasets = list(dict.fromkeys(points["dataset"]))
+    figure, axes = plt.subplots(1, len(datasets), figsize=(6.6, 2.7), layout="constrained", sharey=True, squeeze=False)
+    for ax, dataset in zip(axes[0], datasets, strict=True):
+        for (method, form), line in points[points["dataset"] == dataset].groupby(["method", "form"], sort=False):
+            style = {"color": METHOD_COLOURS["k-sparse"] if form == "criterion" else ACCENT}
+            ax.plot(line["loop"], line["share"], marker=".", label=f"{method}, {form}", **style)
+        ax.set(title=dataset, xlabel="loop", yscale="log")
+    axes[0, 0].set_ylabel("share of the first value")
+    axes[0, 0].legend()
+    return figure, points
+
+
+def eta_path(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Accuracy, silhouette, precision and number of genes along eta."""
+    points = frame[["eta", "features", "silhouette", "accuracy", "precision", "recall"]].sort_values("eta")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.6, 2.7), layout="constrained")
+    left.plot(points["eta"], points["features"], "o-", color=METHOD_COLOURS["k-sparse"])
+    left.set(xscale="log", yscale="log", xlabel="eta", ylabel="genes selected")
+    for column, name, colour in (
+        ("accuracy", "accuracy", METHOD_COLOURS["k-sparse"]),
+        ("precision", "precision of genes", METHOD_COLOURS["simlr"]),
+        ("silhouette", "silhouette (x 100)", ACCENT),
+    ):
+        scale = 100 if column == "silhouette" else 1
+        right.plot(points["eta"], scale * points[column], "o-", color=colour, label=name)
+    right.set(xscale="log", xlabel="eta", ylabel="%", ylim=(0, 103))
+    right.legend(loc="lower left")
+    return figure, points
+
+
+def selected_genes(cells: Cells, model: KSparse, names: list[str]) -> tuple[Figure, pd.DataFrame]:
+    """Heat map of the highest ranked genes over cells sorted by cluster, and the projected cells in two dimensions."""
+    top = model.selected_features_[:SHOWN_GENES]
+    chosen = np.sort(np.random.RandomState(0).permutation(len(cells.labels))[:SHOWN_CELLS])
+    chosen = chosen[np.argsort(model.labels_[chosen], kind="stable")]
+    values = cells.X[chosen][:, top].astype(float)
+    scaled = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(6.6, 3.6), layout="constrained", gridspec_kw={"width_ratios": [1.3, 1]}
+    )
+    sns.heatmap(scaled.T, ax=left, cmap="vlag", center=0, vmin=-2, vmax=2, yticklabels=[names[g] for g in top],
+                xticklabels=False, cbar_kws={"label": "standard deviations"})  # fmt: skip
+    left.tick_params(axis="y", labelsize=6)
+    for boundary in np.flatnonzero(np.diff(model.labels_[chosen])) + 1:
+        left.axvline(boundary, color="black", linewidth=0.6)
+    left.set(xlabel="cells, by cluster", title="highest ranked genes")
+    left.grid(False)
+    plane = PCA(2, svd_solver="full").fit_transform(model.transform(cells.X))
+    points = pd.DataFrame({"x": plane[:, 0], "y": plane[:, 1], "class": cells.labels, "cluster": model.labels_})
+    sns.scatterplot(points, x="x", y="y", hue="class", palette="colorblind", s=8, linewidth=0, ax=right)
+    right.set(xlabel="first component of A W", ylabel="second component", title="projected cells, true classes")
+    right.legend(fontsize=6, markerscale=1.2, loc="best")
+    return figure, points
+
+
+def scaling(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Time and peak memory against cells and against genes, with the line of slope 1 through the first point."""
+    points = frame[["row", "cells", "n_genes", "nonzeros", "seconds", "cpu_seconds", "peak_memory_bytes"]].copy()
+    figure, axes = plt.subplots(2, 2, figsize=(6.6, 4.6), layout="constrained")
+    for column, (along, size) in enumerate((("cells", "cells"), ("genes", "n_genes"))):
+        runs = points[points["row"].str.startswith(along)].sort_values(size)
+        _log_log(axes[0, column], runs[size], runs["cpu_seconds"], "CPU seconds", along)
+        _log_log(axes[1, column], runs[size], runs["peak_memory_bytes"] / 1e9, "peak memory (GB)", along)
+    return figure, points
+
+
+def _log_log(ax, sizes: pd.Series, values: pd.Series, name: str, along: str) -> None:
+    x, y = sizes.to_numpy(float), values.to_numpy(float)
+    ax.plot(x, y, "o-", color=METHOD_COLOURS["k-sparse"], label=f"slope {log_slope(x, y):.2f}")
+    ax.plot(x, y[-1] * x / x[-1], ":", color="#666666", label="slope 1")
+    ax.set(xscale="log", yscale="log", xlabel=along, ylabel=name)
+    ax.legend(loc="upper left")
+
+
+def _intervals(experiment: ClusteringExperiment, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    lines = []
+    for row in experiment.rows:
+        runs = frame[frame["row"] == row.id]
+        if len(runs):
+            interval = t_interval(runs[metric])
+            lines.append(
+                {"row": row.id, "dataset": row.dataset, "label": row.label, "method": row.values["method"],
+                 metric: interval.mean, "low": interval.low, "high": interval.high, "n": interval.n,
+                 "start": runs["initial_accuracy"].astype(float).mean()}
+            )  # fmt: skip
+    return pd.DataFrame(lines)
