@@ -111,7 +111,7 @@ def _result(trainer: Trainer, started: str, peak: int, where: dict) -> RunResult
         peak_memory_bytes=peak,
         training_memory_bytes=training_memory(config),
         trace=_columns(trainer.trace),
-        sparse=trainer.sparsity.report(),
+        sparse=trainer.sparsity.report() | (trainer.network.engine.report() if trainer.network.engine else {}),
         environment=where,
         started=started,
         finished=_now(),

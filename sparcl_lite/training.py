@@ -186,6 +186,7 @@ class Trainer:
             "buffer": None if self.buffer is None else self.buffer.state_dict(),
             "method": self.method.state_dict(),
             "sparsity": self.sparsity.state_dict(),
+            "engine": self.network.engine and self.network.engine.state_dict(),
             "rng": self.rng.state_dict(),
             "ledger": self.ledger.by_part(),
             "totals": self.totals,
@@ -202,6 +203,8 @@ class Trainer:
             self.buffer.load_state_dict(state["buffer"])
         self.method.load_state_dict(state["method"])
         self.sparsity.load_state_dict(state["sparsity"])
+        if self.network.engine and state["engine"] is not None:
+            self.network.engine.load_state_dict(state["engine"])
         self.rng.load_state_dict(state["rng"])
         for part, flops in state["ledger"].items():
             setattr(self.ledger, part, flops)

@@ -219,3 +219,33 @@ def test_nothing_changes_where_nothing_is_asked_for():
     )
     dense = Trainer(RunConfig(profile="smoke", engine="sparse"), load("digits"))
     assert dense.network.engine is None  # no masks, nothing to skip
+
+
+def test_auto_tries_each_layer_once_and_says_what_it_chose(caplog):
+    caplog.set_level("INFO", logger="sparcl_lite")
+    run = after(5, "sparcl", "der++", "auto")
+    choice = run.network.engine.choice
+    assert [r.message for r in caplog.records] == [choice.text()]
+    tried = dict(choice.layers)
+    assert {key[2] for key in tried} == {1, 3}
+    state = copy.deepcopy(run.state_dict()["engine"])
+    assert state["layers"] == tried
+    report = run.network.engine.report()["engine"]
+    assert report["chosen"] == ("sparse" if report["step_ms"]["sparse"] < report["step_ms"]["dense"] else "dense")
+    assert len(report["layers"]) == len(tried)
+
+
+@pytest.mark.parametrize("seconds", [{"dense": 1.0, "sparse": 2.0}, {"dense": 2.0, "sparse": 1.0}])
+def test_auto_goes_on_with_its_choices_after_a_resume(seconds, caplog):
+    caplog.set_level("INFO", logger="sparcl_lite")
+    states = []
+    run = trainer("rigl", engine="auto", on_epoch=lambda t: states.append(copy.deepcopy(t.state_dict())))
+    run.network.engine.choice.seconds = seconds
+    run.run()
+    assert run.network.engine.report()["engine"]["chosen"] == min(seconds, key=seconds.get)
+    resumed = trainer("rigl", engine="auto")
+    resumed.load_state_dict(states[6])
+    resumed.run()
+    for name, value in run.network.state_dict().items():
+        assert value.equal(resumed.network.state_dict()[name]), name
+    assert not caplog.records

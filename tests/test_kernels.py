@@ -69,15 +69,16 @@ def problems(draw):
     return module, mask, torch.randn(samples, inputs, rows, columns, generator=generator), generator
 
 
-@given(problems(), st.booleans())
+@given(problems(), st.booleans(), st.booleans())
 @FEW
-def test_convolutions_are_those_of_torch(problem, add):
+def test_convolutions_are_those_of_torch(problem, add, dense):
     module, mask, x, generator = problem
     dz = torch.randn(torchs(module, x).shape, generator=generator)
     expected, expected_dx, expected_gradient = torchs(module, x, dz)
     layer = SparseConvolution(module, *x.shape[2:])
     layer.index(mask)
     layer.read_values()
+    layer.dense = dense
     blocks, (samples, outputs, rows, columns) = layout.blocks_for(len(x)), expected.shape
     z, partial = layout.aligned(blocks * layer.output_block), layout.aligned(blocks * layer.parts, outputs, 2, WIDTH)
     inside = packed(x.numpy(), border=True)

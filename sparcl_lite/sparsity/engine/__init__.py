@@ -22,6 +22,8 @@ def engine_for(config: RunConfig, network: ResNet, strategy: Strategy, method: M
             stacklevel=2,
         )
         return None
-    from sparcl_lite.sparsity.engine.function import SparseEngine  # compiles or loads the kernels
+    from sparcl_lite.sparsity.engine.choice import Choice  # these import numba
+    from sparcl_lite.sparsity.engine.function import SparseEngine
 
-    return SparseEngine(network, strategy, every_gradient=method.reads_gradients)
+    choice = Choice() if config.engine == "auto" else None
+    return SparseEngine(network, strategy, every_gradient=method.reads_gradients, choice=choice)

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from sparcl_lite.models import ResNet
 from sparcl_lite.sparsity.base import Strategy
+from sparcl_lite.sparsity.engine.choice import Choice
 from sparcl_lite.sparsity.engine.layers import EVERYTHING
 from sparcl_lite.sparsity.engine.passes import Pass
 from sparcl_lite.sparsity.engine.trunk import Trunk, Unit
@@ -22,11 +23,14 @@ class SparseEngine:
     """Runs a network's trunk on its nonzero weights only; `strategy` says which exist and whose gradient is wanted.
 
     Weights stay where they are, as dense parameters with zeros: methods, optimiser and checkpoints see no difference.
-    `every_gradient` is for methods that look at gradients of weights which do not exist.
+    `every_gradient` is for methods that look at gradients of weights which do not exist; with `choice` each layer
+    and the whole network run in the way that is faster (see `Choice`).
     """
 
-    def __init__(self, network: ResNet, strategy: Strategy, every_gradient: bool = False):
-        self.network, self.strategy, self.every_gradient = network, strategy, every_gradient
+    def __init__(
+        self, network: ResNet, strategy: Strategy, *, every_gradient: bool = False, choice: Choice | None = None
+    ):
+        self.network, self.strategy, self.every_gradient, self.choice = network, strategy, every_gradient, choice
         self.trunks: dict[tuple[int, int], Trunk] = {}
         self.free: list[Pass] = []
         self.buffers: dict[str, list[np.ndarray]] = {}
@@ -41,6 +45,14 @@ class SparseEngine:
 
     def features(self, images: Tensor, chunks: tuple[int, ...]) -> Tensor:
         """As `ResNet.features`."""
+        if self.choice and not self.choice.seconds and self.network.training and torch.is_grad_enabled():
+            self.choice.compare(self.network, images, chunks, self._features)
+        if self.choice and not self.choice.pays:
+            self.trunks, self.free, self.buffers = {}, [], {}
+            return self.network.dense_features(images, chunks)
+        return self._features(images, chunks)
+
+    def _features(self, images: Tensor, chunks: tuple[int, ...]) -> Tensor:
         chunks = tuple(chunks) if self.network.training and len(chunks) > 1 else (len(images),)
         if torch.is_grad_enabled():
             parameters = [p for unit in self.trunk(images).units for p in _parameters(unit)]
@@ -63,6 +75,8 @@ class SparseEngine:
         for unit in work.trunk.units:
             unit.convolution.index(masks.get(unit.name))
             unit.convolution.read_values()
+        if self.choice:
+            self.choice.take(work)
         features = images.new_empty(len(images), self.network.linear.in_features)
         work.forward(images.detach().numpy(), chunks, features.numpy())
         return work, features
@@ -84,6 +98,19 @@ class SparseEngine:
             ]
         self.free.append(work)
         return gradients
+
+    def report(self) -> dict:
+        """What a finished run should remember of its engine, as JSON values."""
+        return {"engine": self.choice.report() if self.choice else {"chosen": "sparse"}}
+
+    def state_dict(self) -> dict:
+        """What a resumed run needs to go on with the same bits: the choices made so far."""
+        return {"layers": self.choice.layers, "seconds": self.choice.seconds} if self.choice else {}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over a state of `state_dict`."""
+        if self.choice:
+            self.choice.layers, self.choice.seconds = dict(state["layers"]), dict(state["seconds"])
 
     def _take(self, images: Tensor) -> Pass:
         """A free pass with enough memory, or a new one."""

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sparcl_lite.sparsity.engine import dense
 from sparcl_lite.sparsity.kernels import convolution as kernels
 from sparcl_lite.sparsity.kernels.index import Rows, Shape, backward_rows, forward_rows, gather
 from sparcl_lite.sparsity.kernels.simd import WIDTH
@@ -21,7 +22,8 @@ def flat(tensor: Tensor) -> np.ndarray:
 class SparseConvolution:
     """The nonzero weights of a convolution, where they are, and its three products.
 
-    `mask` says which weights exist (None: all of them), `wanted` of which of these the gradient is needed.
+    `mask` says which weights exist (None: all of them), `wanted` of which of these the gradient is needed. `dense`
+    makes it multiply by zeros as well: faster where there are few of them.
     """
 
     def __init__(self, module: nn.Conv2d, rows: int, columns: int):
@@ -29,6 +31,7 @@ class SparseConvolution:
         self.shape = Shape(
             module.out_channels, module.in_channels, module.kernel_size[0], module.stride[0], rows, columns
         )
+        self.dense = False
         self.mask: Tensor | None = None
         self.wanted: Tensor | str | None = None
         self.forward_rows = self.backward_rows = self.gradient_rows = None
@@ -63,6 +66,11 @@ class SparseConvolution:
         """Take the weights as they are now."""
         gather(flat(self.module.weight), self.forward_rows.source, self.values)
         gather(self.values, self.backward_rows.source, self.backward_values)
+
+    @property
+    def density(self) -> float:
+        """Share of the weights that exist."""
+        return len(self.forward_rows.source) / self.shape.weights
 
     @property
     def input_block(self) -> int:
@@ -101,6 +109,9 @@ class SparseConvolution:
         line, rows = self.shape.out_columns * WIDTH, self.shape.out_rows
         place = (first * self.output_block, self.output_block, line, 1, line * rows)
         sums = partial[first * self.parts : (first + blocks) * self.parts]
+        if self.dense:
+            part = z[first * self.output_block : (first + blocks) * self.output_block]
+            return dense.forward(self, x, part, blocks, sums)
         sums[:] = 0
         entries = self.forward_rows
         kernels.multiply(
@@ -111,6 +122,9 @@ class SparseConvolution:
     def input_gradient(self, dz: np.ndarray, dx: np.ndarray, first: int, blocks: int, add: bool) -> None:
         """dx = (or += with `add`) the transposed convolution of dz, which has a border and starts at `first`."""
         shape, entries, stride = self.shape, self.backward_rows, self.shape.stride
+        if self.dense:
+            size = shape.inputs * shape.rows * shape.columns * WIDTH
+            return dense.input_gradient(self, dz, dx[first * size : (first + blocks) * size], blocks, add)
         line, dz_line = shape.columns * WIDTH, (shape.out_columns + 2) * WIDTH
         for group in range(stride**2):
             even_row, even_column = (1 - group // 2, 1 - group % 2) if stride == 2 else (0, 0)
@@ -131,6 +145,8 @@ class SparseConvolution:
 
     def weight_gradient(self, x: np.ndarray, dz: np.ndarray, blocks: int, add: bool) -> None:
         """gradient = (or += with `add`) that of the wanted weights, in the order of `gradient_rows`."""
+        if self.dense:
+            return dense.weight_gradient(self, x, dz, blocks, add)
         entries = self.gradient_rows
         shares = np.searchsorted(entries.starts, np.linspace(0, len(entries.source), torch.get_num_threads() + 1))
         shares[0], shares[-1] = 0, self.shape.outputs

@@ -81,6 +81,16 @@ class Pass:
         """Whether there is memory for so many samples."""
         return blocks_for(samples) <= self.capacity
 
+    def try_products(self, unit: Unit) -> None:
+        """The three products of a unit once, on whatever the memory holds: to see how long they take."""
+        convolution, self.used = unit.convolution, self.capacity
+        first, count = next(self._groups(unit))
+        x, dz = self.x[: count * convolution.input_block], self.dz[: count * convolution.gradient_block]
+        self._convolve(unit, x, first, count, self.partial)
+        if unit is not self.trunk.stem:
+            convolution.input_gradient(dz, self.gradients[0][0], first, count, False)
+        convolution.weight_gradient(x, dz, count, False)
+
     # ---- forward ------------------------------------------------------------------------------------------------
 
     def forward(self, images: np.ndarray, chunks: tuple[int, ...], features: np.ndarray) -> None:

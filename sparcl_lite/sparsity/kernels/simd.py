@@ -78,7 +78,7 @@ def add_to(typing, array, index, value):
 
     def emit(context, builder, signature, args):
         place = _vector_at(builder, _start(context, builder, signature.args[0], args[0], args[1]), 0)
-        builder.store(builder.fadd(builder.load(place), args[2]), place, align=4)
+        builder.store(builder.fadd(builder.load(place, align=4), args[2]), place, align=4)
         return context.get_dummy_value()
 
     return types.none(array, types.intp, vector), emit
