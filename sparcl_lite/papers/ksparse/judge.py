@@ -32,7 +32,7 @@ def log_slope(sizes: np.ndarray, seconds: np.ndarray) -> float:
 
 def _converges(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
     """The criterion falls in total, and its last change is a small share of its first value, in every run."""
-    traces = frame.loc[frame["row"] == a, "criterion"].tolist() if len(frame) else []
+    traces = frame.loc[frame["row"] == a, "criterion"].dropna().tolist() if len(frame) else []
     if not traces:
         return Evidence(a, "its start", Interval(np.nan, np.nan, np.nan, 0), note="no runs of this row")
     last = np.array([abs(trace[-1] - trace[-2]) / trace[0] for trace in traces])

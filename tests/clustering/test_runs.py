@@ -1,0 +1,224 @@
+"""Clustering runs: addressed by content, kept and found again; experiments, claims and tables made of them."""
+
+import math
+
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from sparcl_lite.cli import app
+from sparcl_lite.clustering.config import ClusteringConfig, ClusteringResult
+from sparcl_lite.clustering.data.loaders import BUNDLES
+from sparcl_lite.clustering.runs import beside, cells_of, cluster, cluster_all
+from sparcl_lite.errors import KitError
+from sparcl_lite.papers.claims import NOT, REPRODUCED, UNTESTABLE, claims
+from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS, chosen_eta, path_etas, profile_named, scaling, tables
+from sparcl_lite.papers.ksparse.judge import ALL_SEEDS, judge_claims, judged, log_slope
+from sparcl_lite.papers.ksparse.judge import _converges as converges
+from sparcl_lite.report.clustering import gains, methods, selection, sizes, slopes, w_step
+from sparcl_lite.report.tables import scoreboard
+from sparcl_lite.store import DamagedResult, Store
+
+
+def config_of(**values):
+    small = {"dataset": "simulated", "method": "k-sparse", "cells": 60, "genes": 80}
+    return ClusteringConfig(**(small | {"options": {"eta": 20.0, "n_init": 1, "max_iter": 2}} | values))
+
+
+def test_the_address_is_that_of_what_decides_the_numbers():
+    key = config_of().key
+    assert key == config_of(profile="smoke").key
+    assert key == ClusteringConfig.model_validate_json(config_of().model_dump_json()).key
+    others = [config_of(seed=1), config_of(method="pca"), config_of(share=0.5), config_of(logs=True),
+              config_of(options={"eta": 21.0})]  # fmt: skip
+    assert len({key, *(other.key for other in others)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"dataset": "khan"}, "cells = 60: only for dataset = 'simulated'"),
+        ({"share": 0.0}, "share"),
+        ({"method": "dbscan"}, "method"),
+        ({"eta": 3.0}, "eta"),
+    ],
+)
+def test_wrong_configurations_are_refused(values, field):
+    with pytest.raises(ValidationError, match=field):
+        config_of(**values)
+
+
+def test_a_clustering_is_made_once(tmp_path):
+    store = beside(Store(tmp_path / "own", tmp_path / "evidence"))
+    assert (store.root, store.also_read) == (tmp_path / "own/clustering", [tmp_path / "evidence/clustering"])
+    first = cluster(config_of(), store=store)
+    (path,) = store.root.glob("*.json")
+    written = path.stat().st_mtime_ns
+    assert cluster_all([config_of(), config_of(method="pca", options={})], store=store)[0] == first
+    assert path.stat().st_mtime_ns == written
+    assert len(list(store.results())) == 2
+    assert store.verify() == []
+    path.write_text("{}")
+    with pytest.raises(DamagedResult, match="is damaged"):
+        store.get(config_of())
+
+
+def test_a_training_store_takes_no_clustering(tmp_path):
+    result = cluster(config_of(), store=beside(Store(tmp_path)))
+    stray = Store(tmp_path / "clustering")
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert list(stray.results()) == []
+    assert ClusteringResult.model_validate_json(result.model_dump_json()) == result
+
+
+@pytest.mark.parametrize("method", ["k-sparse", "pca", "spectral", "simlr", "sparse-kmeans"])
+def test_every_method_reports_what_it_has(tmp_path, method):
+    options = config_of().options if method == "k-sparse" else {}
+    result = cluster(config_of(method=method, options=options), store=beside(Store(tmp_path)))
+    assert 0.25 <= result.final.accuracy <= 1
+    assert (result.cells, result.genes) == (60, 80)
+    selects = method in ("k-sparse", "sparse-kmeans")
+    assert (result.features is not None) == (result.precision is not None) == (len(result.ranking) > 0) == selects
+    assert (result.initial is not None) == (method == "k-sparse")
+    assert min(result.seconds, result.cpu_seconds) > 0
+    assert result.peak_memory_bytes >= 60 * 80 * 4
+    assert {"scikit-learn", "threads", "commit"} <= result.environment.keys()
+
+
+def test_shares_are_drawn_by_the_seed():
+    whole, first, second = (cells_of(ClusteringConfig(dataset="khan", method="pca", **given))
+                            for given in ({}, {"share": 0.5}, {"share": 0.5, "seed": 1}))  # fmt: skip
+    assert whole.X.shape[0] == BUNDLES["khan"].cells
+    assert first.X.shape[0] == len(first.labels) == round(0.5 * 83)
+    assert (first.labels != second.labels).any()
+
+
+@pytest.mark.parametrize("profile", ["smoke", "lite", "paper"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiments_have_rows_that_can_be_run(name, profile):
+    experiment = EXPERIMENTS[name](profile=profile)
+    ids = [row.id for row in experiment.rows]
+    assert len(set(ids)) == len(ids)
+    assert {row.against for row in experiment.rows} - {None} <= set(ids)
+    assert all(experiment.configs(row, ALL_SEEDS) for row in experiment.rows)
+    assert experiment.row(ids[0]).id == ids[0]
+
+
+def test_every_claim_refers_to_rows_with_the_seeds_it_needs():
+    listed = claims("ksparse")
+    assert len({claim.id for claim in listed}) == len(listed)
+    for claim in listed:
+        rows = {row.id: row for row in EXPERIMENTS[claim.experiment](profile="lite").rows}
+        named = {name for pair in claim.comparisons for name in pair}
+        assert named <= set(rows)
+        if claim.rule == "above":
+            assert all(rows[name].seeds == ALL_SEEDS for name in named)
+
+
+def test_eta_was_chosen_for_every_data_set_and_by_no_label():
+    for dataset in profile_named("lite")["datasets"]:
+        assert 0 < chosen_eta(dataset, "released", "genes") <= chosen_eta(dataset, "released", "silhouette") * 5
+        assert chosen_eta(dataset, "described", "silhouette") > 0
+    assert path_etas() == sorted(path_etas())
+    with pytest.raises(KitError, match="profile = 'huge' is unknown; allowed: smoke, lite, paper"):
+        tables(profile="huge")
+
+
+def frame_of(values, metric="accuracy"):
+    return pd.DataFrame([{"row": row, "seed": seed, metric: value} for row, given in values.items()
+                         for seed, value in enumerate(given)])  # fmt: skip
+
+
+def test_accuracy_claims_are_judged_by_paired_intervals():
+    listed = next(claim for claim in claims("ksparse") if claim.id == "above-simlr")
+    better = {a: [90.0, 91, 90, 91] for a, _ in listed.comparisons}
+    worse = {b: [80.0, 80, 81, 80] for _, b in listed.comparisons}
+    experiment, frame = {"ksparse_tables": tables()}, frame_of(better | worse).assign(criterion=None)
+    verdict = {e.claim.id: e for e in judge_claims(experiment, {"ksparse_tables": frame})}
+    assert verdict["above-simlr"].verdict == REPRODUCED
+    assert verdict["above-pca"].verdict == UNTESTABLE
+    assert set(verdict) == {"above-pca", "above-spectral", "above-simlr", "above-sparse-kmeans", "converges"}
+    shown = scoreboard(list(verdict.values()))
+    assert "clustering accuracy" in shown.caption
+    assert "last change below 1%" in shown.frame["expected"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("trace", "outcome"),
+    [([10.0, 2.0, 1.95], REPRODUCED), ([10.0, 5.0, 2.0], NOT), ([10.0, 10.1, 10.1], NOT)],
+)
+def test_convergence_needs_a_fall_and_a_small_last_change(trace, outcome):
+    claim = next(claim for claim in claims("ksparse") if claim.rule == "converges")
+    frame = pd.DataFrame({"row": ["a", "a"], "criterion": [[10.0, 1.0, 1.0], trace]})
+    assert converges(claim, None, frame, "a", "a").outcome == outcome
+    assert converges(claim, None, pd.DataFrame(), "a", "a").outcome == UNTESTABLE
+
+
+@pytest.mark.parametrize(("power", "verdict"), [(1.0, REPRODUCED), (1.2, NOT), (0.8, NOT)])
+def test_the_slope_decides_on_linearity(power, verdict):
+    experiment = scaling(profile="lite")
+    rows = [row for row in experiment.rows if row.id.startswith("cells/")]
+    counts = [row.values["cells"] for row in rows]
+    assert counts[-1] == 1_000_000
+    measured = {"n_genes": 2_000, "nonzeros": 1, "seconds": 1.0, "peak_memory_bytes": 2e9}
+    frame = pd.DataFrame({"row": [row.id for row in rows], "cells": counts} | measured)
+    frame["cpu_seconds"] = frame["cells"] ** power
+    (judged_claim,) = judge_claims({"ksparse_scaling": experiment}, {"ksparse_scaling": frame})
+    assert judged_claim.verdict == verdict
+    assert f"slope {power:.2f}" in judged_claim.evidence[0].note
+    (missing,) = judge_claims({"ksparse_scaling": experiment}, {"ksparse_scaling": frame[:-1]})
+    assert missing.verdict == UNTESTABLE
+    assert len(sizes(frame).frame) == len(rows)
+
+
+def test_slopes_are_those_of_the_logs():
+    assert log_slope([1.0, 10, 100], [3.0, 30, 300]) == pytest.approx(1)
+    frame = pd.DataFrame({"row": ["cells/1", "cells/2", "genes/1", "genes/2"], "cells": [1, 10, 5, 5],
+                          "n_genes": [5, 5, 1, 10], "cpu_seconds": [1, 100, 1, 10], "seconds": [1, 10, 1, 10],
+                          "peak_memory_bytes": [1, 1, 1, 10]})  # fmt: skip
+    found = slopes(frame)
+    assert found["CPU time against cells"] == pytest.approx(2)
+    assert found["memory against cells"] == pytest.approx(0)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """All smoke clusterings of the tables and the ablation, made from the command line in one store."""
+    store = tmp_path_factory.mktemp("store")
+    done = CliRunner().invoke(
+        app,
+        ["cluster", "ksparse_tables", "ksparse_ablation", "--profile", "smoke", "--seeds", "1", "--store", str(store)],
+    )
+    assert done.exit_code == 0, done.output
+    return Store(store)
+
+
+def test_tables_hold_every_row(smoke):
+    experiment = tables(profile="smoke")
+    frame = experiment.stored(seeds=1, store=smoke)
+    assert len(frame) == len(experiment.rows)
+    shown = methods(experiment, frame)
+    assert list(shown.frame["method"])[:5] == ["PCA + k-means", "spectral", "SIMLR", "sparse k-means", "K-sparse"]
+    added = w_step(frame)
+    assert set(added.frame["data"]) == {"khan", "simulated"}
+    ablated = EXPERIMENTS["ksparse_ablation"](profile="smoke")
+    table = gains(ablated, ablated.stored(seeds=1, store=smoke))
+    assert len(table.frame) == len(ablated.rows)
+    assert (selection(experiment, frame).frame["precision %"] == "-").sum() >= 7  # khan's truth is not known
+    assert not any(math.isnan(value) for value in frame["accuracy"])
+
+
+def test_claims_are_judged_from_what_is_stored(smoke):
+    verdicts = judged(smoke, profile="smoke")
+    assert [entry.claim.id for entry in verdicts] == [claim.id for claim in claims("ksparse")]
+    assert {entry.verdict for entry in verdicts} == {UNTESTABLE}  # at smoke the deciding rows are not there
+    assert "no row" in verdicts[0].reason
+
+
+def test_wrong_names_end_with_what_is_allowed(tmp_path):
+    result = CliRunner().invoke(app, ["cluster", "ksparse_table", "--store", str(tmp_path)])
+    assert isinstance(result.exception, KitError)
+    assert "allowed: ksparse_tables, ksparse_genes, ksparse_ablation, ksparse_scaling" in str(result.exception)
+    with pytest.raises(KitError, match="scheduler = 'tcp://x': clusterings are timed"):
+        tables(profile="smoke").run(seeds=1, store=Store(tmp_path), scheduler="tcp://x")
