@@ -83,7 +83,7 @@ def log_normalised(counts: np.ndarray) -> np.ndarray:
 def _make(config: ClusteringConfig, threads: int) -> ClusteringResult:
     started, cells = _now(), cells_of(config)
     fit: Callable[..., Fitted] = METHODS[config.method]
-    with threadpool_limits(threads, "openmp"), threadpool_limits(1, "blas"):  # K-sparse has its own threads
+    with threadpool_limits(1):  # K-sparse has threads of its own; those of libraries burn time while they wait
         memory, begun, cpu_begun = PeakMemory("cpu"), time.perf_counter(), time.process_time()
         fitted = fit(cells.X, cells.n_classes, seed=config.seed, threads=threads, **config.options)
         seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu_begun

@@ -9,7 +9,7 @@ from sparcl_lite.clustering.scores import jaccard
 from sparcl_lite.measure.statistics import t_interval
 from sparcl_lite.papers.differences import difference
 from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment
-from sparcl_lite.papers.ksparse.judge import log_slope
+from sparcl_lite.papers.ksparse.judge import log_slope, medians
 from sparcl_lite.report.tables import Table, plus_minus
 
 TOP = 100  # genes that are compared between two draws
@@ -120,21 +120,22 @@ def sizes(frame: pd.DataFrame) -> Table:
     """Time and peak memory of one fit by size."""
     lines = [
         {
-            "cells": f"{run['cells']:,}",
-            "genes": f"{run['n_genes']:,}",
-            "counts that are not zero": f"{run['nonzeros']:,}",
+            "cells": f"{run['cells']:,.0f}",
+            "genes": f"{run['n_genes']:,.0f}",
+            "counts that are not zero": f"{run['nonzeros']:,.0f}",
             "wall s": f"{run['seconds']:.1f}",
             "CPU s": f"{run['cpu_seconds']:.1f}",
             "peak memory, GB": f"{run['peak_memory_bytes'] / 1e9:.2f}",
         }
-        for run in frame.to_dict("records")
+        for run in medians(frame).to_dict("records")
     ]
-    return Table(pd.DataFrame(lines), "One fit each; memory: the counts and what the fit adds to them.")
+    caption = "Medians over up to 3 fits; the large sizes one. Memory: the counts and what the fit adds to them."
+    return Table(pd.DataFrame(lines), caption)
 
 
 def slopes(frame: pd.DataFrame) -> dict[str, float]:
     """Slopes of log CPU time, log wall time and log memory against log cells and log genes."""
-    found = {}
+    found, frame = {}, medians(frame)
     for along, size in (("cells", "cells"), ("genes", "n_genes")):
         runs = frame[frame["row"].str.startswith(along)]
         for value, name in (("cpu_seconds", "CPU time"), ("seconds", "wall time"), ("peak_memory_bytes", "memory")):

@@ -30,6 +30,12 @@ def log_slope(sizes: np.ndarray, seconds: np.ndarray) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
+def medians(frame: pd.DataFrame) -> pd.DataFrame:
+    """One line a row, in order of appearance: medians over its runs of sizes, times and memory."""
+    columns = ["cells", "n_genes", "nonzeros", "seconds", "cpu_seconds", "peak_memory_bytes"]
+    return frame.groupby("row", sort=False)[columns].median().reset_index()
+
+
 def _converges(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
     """The criterion falls in total, and its last change is a small share of its first value, in every run."""
     traces = frame.loc[frame["row"] == a, "criterion"].dropna().tolist() if len(frame) else []
@@ -47,15 +53,13 @@ def _slope_between(claim: Claim, experiment: ClusteringExperiment, frame: pd.Dat
     """The slope of log CPU time against log size over the rows from a to b, all of which must be there."""
     names = [row.id for row in experiment.rows]
     wanted = names[names.index(a) : names.index(b) + 1]
-    known = frame[frame["row"].isin(wanted)] if len(frame) else frame
+    known = medians(frame[frame["row"].isin(wanted)]) if len(frame) else frame
     if len(known) < len(wanted):
         missing = f"{len(known)} of {len(wanted)} sizes measured"
         return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note=missing)
     slope = log_slope(known["cells"].to_numpy(float), known["cpu_seconds"].to_numpy())
     top = known.loc[known["cells"].idxmax()]
-    note = (
-        f"slope {slope:.2f}; {top['cells']:,} cells in {top['seconds']:.0f} s, {top['peak_memory_bytes'] / 1e9:.1f} GB"
-    )
+    note = f"slope {slope:.2f}; {top['cells']:,.0f} cells in {top['seconds']:.0f} s, {top['peak_memory_bytes'] / 1e9:.1f} GB"
     low, high = claim.between
     return Evidence(
         a, b, Interval(slope, slope, slope, 1), note=note, outcome=REPRODUCED if low <= slope <= high else NOT

@@ -5,13 +5,14 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
 
 from sparcl_lite.clustering import KSparse
 from sparcl_lite.clustering.data.cells import Cells
 from sparcl_lite.measure.statistics import t_interval
 from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment
-from sparcl_lite.papers.ksparse.judge import log_slope
+from sparcl_lite.papers.ksparse.judge import log_slope, medians
 
 #: Okabe and Ito's colours, one per method in all figures; K-sparse's variants differ by marker.
 METHOD_COLOURS = {
@@ -51,7 +52,7 @@ def _panel(ax, points: pd.DataFrame, labels: list[str]) -> None:
     for height, point in zip(y, points.to_dict("records"), strict=True):
         error = [[point["accuracy"] - point["low"]], [point["high"] - point["accuracy"]]]
         ax.errorbar(point["accuracy"], height, xerr=error, fmt="o", capsize=2.5, color=METHOD_COLOURS[point["method"]])
-    ax.plot(points["start"], y, "|", color=START, markersize=10, markeredgewidth=2, label="its start (spectral)")
+    ax.plot(points["start"], y, "|", color=START, markersize=10, markeredgewidth=2, label="its start")
     ax.plot([], [], "ko", label="final, 95 % interval")
     ax.set_yticks(range(len(labels)), labels[::-1])
 
@@ -73,10 +74,12 @@ def convergence(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     for ax, dataset in zip(axes[0], datasets, strict=True):
         for (method, form), line in points[points["dataset"] == dataset].groupby(["method", "form"], sort=False):
             style = {"color": METHOD_COLOURS["k-sparse"] if form == "criterion" else ACCENT}
+            style["linestyle"] = "-" if method == "K-sparse" else "--"
             ax.plot(line["loop"], line["share"], marker=".", label=f"{method}, {form}", **style)
         ax.set(title=dataset, xlabel="loop", yscale="log")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0, 0].set_ylabel("share of the first value")
-    axes[0, 0].legend()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure, points
 
 
@@ -106,7 +109,7 @@ def selected_genes(cells: Cells, model: KSparse, names: list[str]) -> tuple[Figu
     values = cells.X[chosen][:, top].astype(float)
     scaled = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(6.6, 3.6), layout="constrained", gridspec_kw={"width_ratios": [1.3, 1]}
+        1, 2, figsize=(6.6, 4.0), layout="constrained", gridspec_kw={"width_ratios": [1.3, 1]}
     )
     sns.heatmap(scaled.T, ax=left, cmap="vlag", center=0, vmin=-2, vmax=2, yticklabels=[names[g] for g in top],
                 xticklabels=False, cbar_kws={"label": "standard deviations"})  # fmt: skip
@@ -119,13 +122,15 @@ def selected_genes(cells: Cells, model: KSparse, names: list[str]) -> tuple[Figu
     points = pd.DataFrame({"x": plane[:, 0], "y": plane[:, 1], "class": cells.labels, "cluster": model.labels_})
     sns.scatterplot(points, x="x", y="y", hue="class", palette="colorblind", s=8, linewidth=0, ax=right)
     right.set(xlabel="first component of A W", ylabel="second component", title="projected cells, true classes")
-    right.legend(fontsize=6, markerscale=1.2, loc="best")
+    handles, labels = right.get_legend_handles_labels()
+    right.get_legend().remove()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7)
     return figure, points
 
 
 def scaling(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Time and peak memory against cells and against genes, with the line of slope 1 through the first point."""
-    points = frame[["row", "cells", "n_genes", "nonzeros", "seconds", "cpu_seconds", "peak_memory_bytes"]].copy()
+    points = medians(frame)
     figure, axes = plt.subplots(2, 2, figsize=(6.6, 4.6), layout="constrained")
     for column, (along, size) in enumerate((("cells", "cells"), ("genes", "n_genes"))):
         runs = points[points["row"].str.startswith(along)].sort_values(size)
