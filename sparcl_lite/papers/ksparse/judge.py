@@ -59,7 +59,8 @@ def _slope_between(claim: Claim, experiment: ClusteringExperiment, frame: pd.Dat
         return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note=missing)
     slope = log_slope(known["cells"].to_numpy(float), known["cpu_seconds"].to_numpy())
     top = known.loc[known["cells"].idxmax()]
-    note = f"slope {slope:.2f}; {top['cells']:,.0f} cells in {top['seconds']:.0f} s, {top['peak_memory_bytes'] / 1e9:.1f} GB"
+    cost = f"{top['seconds']:.0f} s, {top['peak_memory_bytes'] / 1e9:.1f} GB"
+    note = f"slope {slope:.2f} of CPU time; {top['cells']:,.0f} cells in {cost}"
     low, high = claim.between
     return Evidence(
         a, b, Interval(slope, slope, slope, 1), note=note, outcome=REPRODUCED if low <= slope <= high else NOT
