@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 BLOCK_ROWS = 20_000  # sums in single precision stay short; double precision adds the blocks up
-CACHE_BYTES = 2**19  # of dense rows: read from memory once, their second product finds them in the processor's cache
+SMALL_PRODUCT = 1_000_000  # multiplications up to which OpenBLAS packs nothing: half the time for long thin matrices
 OVERSAMPLING = 10  # of the randomised SVD, and its power iterations: Halko, Martinsson and Tropp (2011)
 POWER_ITERATIONS = 7
 NORM_TOLERANCE = 1e-8
@@ -181,8 +181,8 @@ def _gradient(block: Any, labels: np.ndarray, W: np.ndarray, targets: np.ndarray
 
 
 def _dense_gradient(block, labels, W, targets) -> tuple[np.ndarray, np.ndarray]:
-    """As `_gradient`, a few rows at a time; transposed, as BLAS is faster on few long rows than on many short."""
-    rows = max(8, CACHE_BYTES // (block.shape[1] * block.itemsize))
+    """As `_gradient`, a few rows at a time: read from memory once, the second product finds them in the cache."""
+    rows = max(1, SMALL_PRODUCT // W.size)
     total, sums = np.zeros(W.T.shape, W.dtype), np.zeros(W.shape[1])
     for start in range(0, len(block), rows):
         few = block[start : start + rows]
