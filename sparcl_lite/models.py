@@ -52,7 +52,14 @@ class ResNet(nn.Module):
     width : channels of the first stage
     blocks : residual blocks per stage
     stem_stride : 1 for CIFAR; 2 makes every later layer four times cheaper
+
+    Attributes
+    ----------
+    layout : memory format of the maps, and as built of the weights
+    engine : runs the layers up to the head in another way, or None; see `sparsity.engine`
     """
+
+    layout = torch.channels_last
 
     def __init__(
         self,
@@ -65,7 +72,7 @@ class ResNet(nn.Module):
     ):
         super().__init__()
         self.entry = nn.Identity()  # every pass begins here, whatever runs it: the place for a hook
-        self.engine = None  # runs the layers up to the head in another way; see sparsity.engine
+        self.engine = None
         self.conv1 = nn.Conv2d(channels_in, width, 3, stem_stride, 1, bias=False)
         self.bn1 = BatchNorm2d(width)
         self.stages, channels = [], width
@@ -79,7 +86,7 @@ class ResNet(nn.Module):
             channels = out
         self.linear = nn.Linear(channels, classes)
         self._norms = [m for m in self.modules() if isinstance(m, BatchNorm2d)]
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=self.layout)
 
     def forward(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
         """Logits ``(N, classes)`` of images ``(N, C, H, W)``; `chunks` sum to N and keep separate statistics."""
@@ -96,7 +103,7 @@ class ResNet(nn.Module):
         """`features` as PyTorch computes them."""
         for norm in self._norms:
             norm.chunks = chunks
-        x = F.relu(self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last))))
+        x = F.relu(self.bn1(self.conv1(x.contiguous(memory_format=self.layout))))
         for name in self.stages:
             x = getattr(self, name)(x)
         return x.mean((2, 3))

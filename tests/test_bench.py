@@ -1,11 +1,16 @@
 """The benchmark's parts are those of a step and add up to it."""
 
+import statistics
 import time
 
 import pytest
 import torch
 
-from sparcl_lite.bench import Stopwatch, overhead
+from sparcl_lite.bench.kernels import PRODUCTS, kernels
+from sparcl_lite.bench.memory import memory
+from sparcl_lite.bench.overhead import Stopwatch, overhead
+from sparcl_lite.bench.step import step
+from sparcl_lite.bench.train import train
 
 
 @pytest.fixture
@@ -45,3 +50,34 @@ def test_a_call_that_fails_is_counted_and_leaves_the_watch_ready():
         watch.wrap("forward", lambda: 1 / 0)()
     assert not watch.busy
     assert watch.spent["forward"] > 0
+
+
+def test_a_step_is_timed_in_every_way_and_compared_round_by_round():
+    report = step(network="small", width=8, image=8, batch=16, sparsity=0.9, threads=1, repeats=3)
+    rounds = report["rounds_ms"]
+    assert set(rounds) == {"channels_last", "contiguous", "masked", "sparse", "auto"}
+    assert report["dense_ms"] == min(statistics.median(rounds[n]) for n in ("channels_last", "contiguous"))
+    layout = report["dense_layout"]
+    assert report["speedup"] == statistics.median(a / b for a, b in zip(rounds[layout], rounds["sparse"], strict=True))
+    assert report["auto"]["chosen"] in ("dense", "sparse")
+
+
+def test_whole_runs_alternate():
+    report = train(profile="smoke", sparsity=0.9, threads=1, repeats=1, steps=2, epochs=5, tasks=2)
+    assert {name: len(times) for name, times in report["rounds_seconds"].items()} == {"dense": 1, "sparse": 1}
+    assert report["speedup"] == report["dense_seconds"] / report["sparse_seconds"]
+
+
+def test_kernels_are_held_against_limits():
+    report = kernels(width=8, image=8, batch=16, sparsity=0.9, threads=1)
+    assert len(report["layers"]) == 7
+    for layer in report["layers"]:
+        for product in PRODUCTS:
+            share = layer[product]["gflops"] / report["limits"]["attainable_gflops"]
+            assert layer[product]["share_of_limit"] == pytest.approx(share)
+
+
+def test_memory_is_measured_in_processes_of_their_own():
+    report = memory(network="small", width=32, image=32, batch=64, sparsity=0.9, threads=1)
+    assert report["ratio"] == report["sparse_bytes"] / report["dense_bytes"]
+    assert report["sparse_bytes"] > 0.5 * report["analytic"]["sparse"]

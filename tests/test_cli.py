@@ -117,7 +117,8 @@ def test_a_table_of_stored_runs(call, tmp_path):
 
 
 COMMANDS = ["run", "sweep", "table", "claims", "flops", "reproduce", "render", "data", "data fetch", "data verify",
-            "store", "store list", "store verify", "store prune", "bench", "bench overhead"]  # fmt: skip
+            "store", "store list", "store verify", "store prune", "bench", "bench overhead",
+            "bench step", "bench train", "bench memory", "bench kernels"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,7 +1,7 @@
 """The command line, `sparcl-lite`.
 
 Results go to stdout, progress to stderr; wrong input ends with one line on stderr and exit code 2. The commands are in
-`training`, `reports`, `clustering` and `upkeep`.
+`training`, `reports`, `clustering`, `bench` and `upkeep`.
 """
 
 import sys
@@ -10,7 +10,7 @@ import warnings
 import typer
 from pydantic import ValidationError
 
-from sparcl_lite.cli import clustering, reports, training, upkeep
+from sparcl_lite.cli import bench, clustering, reports, training, upkeep
 from sparcl_lite.errors import KitError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(training.app)
 app.add_typer(reports.app)
 app.add_typer(clustering.app)
+app.add_typer(bench.app, name="bench")
 app.add_typer(upkeep.data_app, name="data")
 app.add_typer(upkeep.store_app, name="store")
 

@@ -1,4 +1,4 @@
-"""Commands that train, or say what training costs: run, sweep, flops, bench."""
+"""Commands that train, or say what training costs: run, sweep, flops."""
 
 import json
 from pathlib import Path
@@ -23,11 +23,8 @@ from sparcl_lite.cli.options import (
     experiment_named,
     shown,
 )
-from sparcl_lite.errors import KitError
 
 app = typer.Typer()
-bench_app = typer.Typer(help="Time training on this machine.\n\nExample: sparcl-lite bench overhead")
-app.add_typer(bench_app, name="bench")
 
 
 @app.command()
@@ -114,38 +111,3 @@ def flops(
     for name, value in (values | ledger.by_part()).items():
         if name != "by_part":
             print(f"{name:16} {value:.4g}")
-
-
-@bench_app.command("overhead")
-def bench_overhead(
-    profile: Annotated[list[str] | None, typer.Option(help="whose network: lite, paper; both when left out")] = None,
-    sparsity: Annotated[float, typer.Option(help="of the sparse step")] = 0.9,
-    threads: Annotated[int, typer.Option(min=1, help="of the processor")] = 2,
-    repeats: Annotated[int, typer.Option(min=5, help="epochs that are timed")] = 5,
-    as_json: Json = False,
-) -> None:
-    """How much of a DER++ step is neither forward nor backward.
-
-    Example: sparcl-lite bench overhead --profile lite
-    """
-    from sparcl_lite.bench import overhead
-
-    steps = {"smoke": 20, "lite": 16, "paper": 4}
-    reports = {}
-    names = profile or ["lite", "paper"]
-    for name in names:
-        if name not in steps:
-            raise KitError(f"profile = {name!r}: unknown; allowed: {', '.join(steps)}")
-    for name in names:
-        for kind, level in (("dense", None), ("sparse", sparsity)):
-            report = overhead(profile=name, sparsity=level, threads=threads, steps=steps[name], repeats=repeats)
-            reports[f"{name}, {kind}"] = report
-            if not as_json:
-                parts = ", ".join(
-                    f"{part} {report[part]:.1f}" for part in ("forward", "backward", "update", "overhead")
-                )
-                print(
-                    f"{name}, {kind}: {report['total']:.1f} ms a step ({parts}): {100 * report['share']:.1f} % overhead"
-                )
-    if as_json:
-        print(json.dumps(reports, indent=1))

@@ -44,6 +44,7 @@ class Method:
     uses_buffer, fills_each_step : whether there is a buffer, and whether every step offers its batch to it
     task_aware : whether `predict` needs the task, so that there is no Class-IL accuracy
     reads_gradients : whether it uses gradients before a sparse strategy masks them, also of weights that do not exist
+    penalises_weights : whether its loss has a term of the weights themselves
     """
 
     replay_passes = 0
@@ -52,6 +53,7 @@ class Method:
     fills_each_step = True
     task_aware = False
     reads_gradients = False
+    penalises_weights = False
 
     def __init__(
         self,

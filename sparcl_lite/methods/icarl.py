@@ -24,6 +24,7 @@ class ICaRL(Method):
     forward_units = 4
     uses_buffer = True
     fills_each_step = False
+    penalises_weights = True
 
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)

@@ -17,6 +17,7 @@ class LwF(Method):
     not normalise them), after the new columns of the head were trained alone for as many epochs as the task has.
     """
 
+    penalises_weights = True
     past: Tensor | None = None  # class ids
     samples: Tensor | None = None
     targets: Tensor | None = None  # logits (len(samples), classes)

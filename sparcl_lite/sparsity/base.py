@@ -58,6 +58,12 @@ class Strategy:
         """Between backward and update, `step` of the epoch; returns the weight gradients' density it needed."""
         return self.gradient_density
 
+    def mask_gradients(self, masks_: dict[str, Tensor]) -> None:
+        """Set gradients outside `masks_` to zero; an exact engine has found none there."""
+        if self.network.engine is None or not self.network.engine.exact:
+            for name, weight in self.weights.items():
+                weight.grad.mul_(masks_[name])
+
     def end_task(self, task: Task) -> None:
         """After the last epoch of a phase."""
 
@@ -99,8 +105,7 @@ class MaskedStrategy(Strategy):
 
     def edit_gradients(self, step: int, probe: Probe) -> Densities:
         """Mask the gradients."""
-        for name, weight in self.weights.items():
-            weight.grad.mul_(self.masks[name])
+        self.mask_gradients(self.masks)
         return self.gradient_density
 
     def end_task(self, task: Task) -> None:

@@ -105,9 +105,11 @@ class SparCLStrategy(Strategy):
             self.gradient_density = self.dgm.densities()
             needed = self.weight_density if source == "total" else self.gradient_density
         active = self.dgm or self.tdm
-        if active:
+        if active and (self.probing or self.sparse.cwi_gradient == "total"):  # more was found than is kept
             for name, weight in self.weights.items():
                 weight.grad.mul_(active.masks[name])
+        elif active:
+            self.mask_gradients(active.masks)
         for bias in self.norm_biases:
             bias.grad.zero_()
         self.probing = bool(self.dgm and self.dgm.due(step + 1))

@@ -26,4 +26,6 @@ def engine_for(config: RunConfig, network: ResNet, strategy: Strategy, method: M
     from sparcl_lite.sparsity.engine.function import SparseEngine
 
     choice = Choice() if config.engine == "auto" else None
-    return SparseEngine(network, strategy, every_gradient=method.reads_gradients, choice=choice)
+    engine = SparseEngine(network, strategy, every_gradient=method.reads_gradients, choice=choice)
+    engine.alone = not method.penalises_weights
+    return engine

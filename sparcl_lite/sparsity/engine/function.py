@@ -31,6 +31,7 @@ class SparseEngine:
         self, network: ResNet, strategy: Strategy, *, every_gradient: bool = False, choice: Choice | None = None
     ):
         self.network, self.strategy, self.every_gradient, self.choice = network, strategy, every_gradient, choice
+        self.alone = True  # no other term of the loss adds to the gradients
         self.trunks: dict[tuple[int, int], Trunk] = {}
         self.free: list[Pass] = []
         self.buffers: dict[str, list[np.ndarray]] = {}
@@ -99,6 +100,11 @@ class SparseEngine:
         self.free.append(work)
         return gradients
 
+    @property
+    def exact(self) -> bool:
+        """Whether gradients of masked layers are zero wherever they are not wanted."""
+        return self.alone and not self.every_gradient and (self.choice is None or self.choice.pays)
+
     def report(self) -> dict:
         """What a finished run should remember of its engine, as JSON values."""
         return {"engine": self.choice.report() if self.choice else {"chosen": "sparse"}}
@@ -134,19 +140,17 @@ class SparseEngine:
         """
         convolution = unit.convolution
         held = self.buffers.setdefault(unit.name, [])
-        idle = (memory for memory in held if sys.getrefcount(memory) == IDLE)
-        memory = next(idle, None)
+        memory = next((m for m in held if sys.getrefcount(m) == IDLE), None)
         if memory is None:
             memory = np.empty(convolution.shape.weights, np.float32)
             held.append(memory)
         scatter(convolution.gradient, convolution.gradient_rows.source, memory)
-        weight = convolution.module.weight
-        outputs, inputs, rows, columns = weight.shape
-        return torch.from_numpy(memory).view(outputs, rows, columns, inputs).permute(0, 3, 1, 2)
+        outputs, inputs, height, width = convolution.module.weight.shape
+        return torch.from_numpy(memory).view(outputs, height, width, inputs).permute(0, 3, 1, 2)
 
 
-#: References to an array that only its list and the loop that looks at it hold.
-IDLE = next(sys.getrefcount(memory) for memory in [np.empty(0)])
+#: References to an array that only its list and the search above hold.
+IDLE = next(sys.getrefcount(m) for m in [np.empty(0)])
 
 
 class _TrunkFunction(torch.autograd.Function):

@@ -50,7 +50,7 @@ def overhead(*, profile: str, sparsity: float | None, threads: int, steps: int, 
     torch.set_num_threads(threads)
     sparse = None if sparsity is None else SparCL(sparsity=sparsity)
     config = RunConfig(profile=profile, method="der++", sparse=sparse, buffer_size=200, images_per_class=0)
-    trainer = Trainer(config, _random_images(config, steps), device="cpu")
+    trainer = Trainer(config, random_images(config, steps), device="cpu")
     task = trainer.phases[0]
     trainer.method.begin_task(task, trainer.stream)
     trainer.sparsity.begin_task(task)
@@ -103,7 +103,7 @@ def _real_steps(config: RunConfig) -> int:
     return steps_per_epoch(config, profile_size * len(spec.classes) // config.tasks)
 
 
-def _random_images(config: RunConfig, steps: int) -> Dataset:
+def random_images(config: RunConfig, steps: int) -> Dataset:
     """Images that make the first task last `steps` steps."""
     spec, generator = SPECS[config.dataset], torch.Generator().manual_seed(0)
     count = steps * config.batch_size * config.tasks

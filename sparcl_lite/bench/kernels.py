@@ -1,0 +1,125 @@
+"""Every kind of layer of the network, one product at a time, against the limits of this machine.
+
+Two limits: arithmetic (what a matrix product or a loop of multiplications in registers reaches) and the cache that the
+products read from (what adding up an array that fits into it reaches). Both are measured here.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+from sparcl_lite.bench.timing import masked_network, using
+from sparcl_lite.result import environment
+from sparcl_lite.sparsity.engine.layers import SparseConvolution
+from sparcl_lite.sparsity.engine.passes import Pass
+from sparcl_lite.sparsity.engine.trunk import Trunk
+from sparcl_lite.sparsity.kernels.convolution import multiply
+from sparcl_lite.sparsity.kernels.layout import aligned
+from sparcl_lite.sparsity.kernels.simd import WIDTH
+
+PRODUCTS = ("forward", "input_gradient", "weight_gradient")
+REPEATS = 7
+
+
+def kernels(
+    *, width: int = 64, image: int = 32, batch: int = 32, sparsity: float = 0.95, threads: int = 2
+) -> dict[str, Any]:
+    """Milliseconds, GFLOP/s and share of the limit of each product of each kind of pruned layer.
+
+    A nonzero reads one vector for each two operations a lane, so the limit is the lower of the arithmetic peak and of
+    the cache's bandwidth times 1/2 FLOP a byte.
+    """
+    with using(threads):
+        numba.set_num_threads(threads)
+        limits = machine_limits(threads)
+        attainable = min(limits["peak_gflops"], limits["cache_gb_per_s"] / 2)
+        network, strategy = masked_network("resnet18", width, 3, sparsity)
+        trunk = Trunk(network, image, image)
+        work, rows, seen = Pass(trunk, batch), [], set()
+        for unit in trunk.units:
+            layer = unit.convolution
+            if unit.name not in strategy.existing or layer.shape in seen:
+                continue
+            seen.add(layer.shape)
+            layer.index(strategy.existing[unit.name])
+            layer.read_values()
+            rows.append({"layer": unit.name, "nonzeros": len(layer.values)} | _products(work, unit, attainable))
+    return {
+        "limits": limits | {"attainable_gflops": attainable},
+        "layers": rows,
+        "settings": {"width": width, "image": image, "batch": batch, "sparsity": sparsity, "threads": threads},
+        "environment": environment(threads, "cpu"),
+    }
+
+
+def _products(work: Pass, unit, attainable: float) -> dict[str, dict[str, float]]:
+    layer, found = unit.convolution, {}
+    work.used = work.capacity
+    first, count = next(work._groups(unit))
+    x, dz = work.x[: count * layer.input_block], work.dz[: count * layer.gradient_block]
+    x[:] = dz[:] = 1
+    calls = {
+        "forward": lambda: work._convolve(unit, x, first, count, work.partial),
+        "input_gradient": lambda: layer.input_gradient(dz, work.gradients[0][0], first, count, False),
+        "weight_gradient": lambda: layer.weight_gradient(x, dz, count, False),
+    }
+    for name, call in calls.items():
+        seconds = _best(call)
+        gflops = _flops(layer, count) / seconds / 1e9
+        found[name] = {"ms": 1000 * seconds, "gflops": gflops, "share_of_limit": gflops / attainable}
+    return found
+
+
+def _flops(layer: SparseConvolution, blocks: int) -> float:
+    return 2.0 * len(layer.values) * layer.shape.out_rows * layer.shape.out_columns * blocks * WIDTH
+
+
+def machine_limits(threads: int) -> dict[str, float]:
+    """GFLOP/s of matrix products and of the kernels on data that never leave the innermost cache; GB/s of the second
+    cache and of memory.
+    """
+    a = torch.randn(1536, 1536)
+    product = 2 * 1536**3 / _best(lambda: a @ a) / 1e9
+    inner, cache = _row_products(threads, 2 * 1024), _row_products(threads, 96 * 1024)
+    big = torch.randn(32 * 2**20)
+    copied = torch.empty_like(big)
+    memory = 2 * big.nbytes / _best(lambda: copied.copy_(big)) / 1e9
+    return {
+        "peak_gflops": max(product, inner),
+        "matrix_product_gflops": product,
+        "registers_gflops": inner,
+        "cache_gb_per_s": 2 * cache,  # a vector of 64 bytes for 32 operations
+        "memory_gb_per_s": memory,
+    }
+
+
+def _row_products(threads: int, spread: int) -> float:
+    """GFLOP/s of the forward kernel where all that a thread reads are `spread` floats (4 bytes each), over and over."""
+    nonzeros, blocks = 20_000, 4 * threads
+    x, y = aligned(blocks, spread + 32 * WIDTH), aligned(blocks * 16 * WIDTH)
+    starts = np.array([0, nonzeros])
+    offsets = (np.random.default_rng(0).permutation(nonzeros) * 16 * WIDTH % spread).astype(np.int32)
+    values = np.ones(nonzeros, np.float32)
+    cuts, nothing = np.array([(1, 16)]), np.empty((0, 0, 0, 0), np.float32)
+    place, target = (0, x.shape[1], 0, 1), (0, 16 * WIDTH, 0, 1, 0)
+
+    def call() -> None:
+        tiling = (blocks, 1, 1, 1, cuts)
+        multiply(x.reshape(-1), place, starts, offsets, values, y, target, tiling, False, nothing)
+
+    return 2 * nonzeros * 16 * WIDTH * blocks / _best(call) / 1e9
+
+
+def _best(call: Callable[[], Any]) -> float:
+    """Seconds of the fastest of a few calls: a limit is what the machine can do when nothing disturbs it."""
+    call()
+    taken = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return min(taken)

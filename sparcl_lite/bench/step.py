@@ -1,0 +1,122 @@
+"""One training step: dense in both of PyTorch's layouts, dense with masks, compiled, and on the sparse engine."""
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from sparcl_lite.bench.timing import alternating, masked_network, median_ratio, noise, using
+from sparcl_lite.masks import prunable_weights
+from sparcl_lite.models import ResNet, build
+from sparcl_lite.result import environment
+from sparcl_lite.sparsity.engine.choice import Choice
+from sparcl_lite.sparsity.engine.function import SparseEngine
+
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+LR = 0.01
+
+
+def step(
+    *,
+    network: str = "resnet18",
+    width: int = 64,
+    image: int = 32,
+    batch: int = 32,
+    sparsity: float = 0.95,
+    threads: int = 2,
+    repeats: int = 7,
+    compiled: bool = False,
+) -> dict[str, Any]:
+    """Median milliseconds of a step (forward, backward, masking of gradients, SGD), from alternating runs.
+
+    `dense_ms` is the faster of the two dense layouts, `masked_ms` the same with masks multiplied onto it, `auto_ms`
+    the engine that `auto` chooses. Each speed-up is the median over the rounds of dense / other.
+    """
+    with using(threads):
+        calls, masks_ = _dense_steps(network, width, image, batch), {}
+        calls["masked"] = _masked_step(network, width, image, batch, sparsity)
+        for name in ("sparse", "auto"):
+            calls[name], masks_[name] = _sparse_step(network, width, image, batch, sparsity, name == "auto")
+        failure = _add_compiled(calls, network, width, image, batch) if compiled else "not asked for"
+        taken = alternating(calls, repeats)
+    middle = {name: statistics.median(times) for name, times in taken.items()}
+    layout = min(LAYOUTS, key=middle.get)
+    return {
+        "dense_ms": middle[layout],
+        "dense_layout": layout,
+        "sparse_ms": middle["sparse"],
+        "speedup": median_ratio(taken[layout], taken["sparse"]),
+        "auto_ms": middle["auto"],
+        "auto_speedup": median_ratio(taken[layout], taken["auto"]),
+        "masked_ms": middle["masked"],
+        "compiled_ms": middle.get("compiled"),
+        "compiled_failure": failure,
+        "rounds_ms": taken,
+        "auto": masks_["auto"].report()["engine"],
+        "settings": {
+            "network": network, "width": width, "image": image, "batch": batch,
+            "sparsity": sparsity, "threads": threads, "repeats": repeats,
+        },
+        "environment": environment(threads, "cpu"),
+    }  # fmt: skip
+
+
+def training_step(network: ResNet, images: torch.Tensor, labels: torch.Tensor, masks: dict) -> Callable[[], None]:
+    """A step of SGD on one batch, gradients masked by `masks` (by layer; none: not at all)."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=LR, foreach=True)
+    weights = prunable_weights(network)
+
+    def call() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(network(images), labels).backward()
+        if network.engine is None or not network.engine.exact:
+            for name, mask in masks.items():
+                weights[name].grad.mul_(mask)
+        optimizer.step()
+
+    return call
+
+
+def _dense_steps(network: str, width: int, image: int, batch: int) -> dict[str, Callable[[], None]]:
+    images, labels = noise(batch, 3, image)
+    calls = {}
+    for name, layout in LAYOUTS.items():
+        model = build(network, width=width, channels=3, classes=10, seed=0).train().to(memory_format=layout)
+        model.layout = layout
+        calls[name] = training_step(model, images.contiguous(memory_format=layout), labels, {})
+    return calls
+
+
+def _masked_step(network: str, width: int, image: int, batch: int, sparsity: float) -> Callable[[], None]:
+    model, strategy = masked_network(network, width, 3, sparsity)
+    return training_step(model, *noise(batch, 3, image), strategy.existing)
+
+
+def _sparse_step(
+    network: str, width: int, image: int, batch: int, sparsity: float, auto: bool
+) -> tuple[Callable[[], None], SparseEngine]:
+    model, strategy = masked_network(network, width, 3, sparsity)
+    model.engine = SparseEngine(model, strategy, choice=Choice() if auto else None)
+    return training_step(model, *noise(batch, 3, image), strategy.existing), model.engine
+
+
+def _add_compiled(calls: dict, network: str, width: int, image: int, batch: int) -> str | None:
+    """Add a dense step through torch.compile; why it does not work here, if it does not."""
+    model = build(network, width=width, channels=3, classes=10, seed=0).train()
+    images, labels = noise(batch, 3, image)
+    optimizer = torch.optim.SGD(model.parameters(), lr=LR, foreach=True)
+    forward = torch.compile(model.dense_features)
+
+    def call() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(model.linear(forward(images)), labels).backward()
+        optimizer.step()
+
+    try:
+        call()
+    except Exception as error:  # whatever the compiler lacks: a C++ compiler, headers, support for this Python
+        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    calls["compiled"] = call
+    return None

@@ -1,0 +1,66 @@
+"""What the benchmarks share: alternating runs, masked networks, and batches of noise."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from sparcl_lite import masks
+from sparcl_lite.models import ResNet, build
+
+CLASSES = 10
+
+
+@contextmanager
+def using(threads: int) -> Iterator[None]:
+    """So many threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def alternating(calls: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
+    """Milliseconds of each call in each of `repeats` rounds; every round runs all of them in turn.
+
+    What else the machine does meanwhile hits all of them alike. Each is called twice before, to warm up.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call(), call()
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            taken[name].append(1000 * (time.perf_counter() - start))
+    return taken
+
+
+def median_ratio(slow: list[float], fast: list[float]) -> float:
+    """The median over the rounds of slow / fast."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def masked_network(architecture: str, width: int, channels: int, sparsity: float) -> tuple[ResNet, SimpleNamespace]:
+    """A network whose prunable weights are randomly masked, and what says so to the sparse engine."""
+    network = build(architecture, width=width, channels=channels, classes=CLASSES, seed=0).train()
+    generator = torch.Generator().manual_seed(0)
+    weights = masks.prunable_weights(network)
+    found = {name: masks.random_mask(weight, 1 - sparsity, generator) for name, weight in weights.items()}
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.mul_(found[name])
+    return network, SimpleNamespace(existing=found, wanted={})
+
+
+def noise(batch: int, channels: int, image: int) -> tuple[Tensor, Tensor]:
+    """Images and labels of a batch."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch, channels, image, image, generator=generator)
+    return images, torch.randint(CLASSES, (batch,), generator=generator)
