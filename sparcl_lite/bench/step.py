@@ -35,10 +35,10 @@ def step(
     the engine that `auto` chooses. Each speed-up is the median over the rounds of dense / other.
     """
     with using(threads):
-        calls, masks_ = _dense_steps(network, width, image, batch), {}
+        calls, masks_ = dense_steps(network, width, image, batch), {}
         calls["masked"] = _masked_step(network, width, image, batch, sparsity)
         for name in ("sparse", "auto"):
-            calls[name], masks_[name] = _sparse_step(network, width, image, batch, sparsity, name == "auto")
+            calls[name], masks_[name] = sparse_step(network, width, image, batch, sparsity, name == "auto")
         failure = _add_compiled(calls, network, width, image, batch) if compiled else "not asked for"
         taken = alternating(calls, repeats)
     middle = {name: statistics.median(times) for name, times in taken.items()}
@@ -79,7 +79,8 @@ def training_step(network: ResNet, images: torch.Tensor, labels: torch.Tensor, m
     return call
 
 
-def _dense_steps(network: str, width: int, image: int, batch: int) -> dict[str, Callable[[], None]]:
+def dense_steps(network: str, width: int, image: int, batch: int) -> dict[str, Callable[[], None]]:
+    """A dense step in each of PyTorch's layouts."""
     images, labels = noise(batch, 3, image)
     calls = {}
     for name, layout in LAYOUTS.items():
@@ -94,9 +95,10 @@ def _masked_step(network: str, width: int, image: int, batch: int, sparsity: flo
     return training_step(model, *noise(batch, 3, image), strategy.existing)
 
 
-def _sparse_step(
+def sparse_step(
     network: str, width: int, image: int, batch: int, sparsity: float, auto: bool
 ) -> tuple[Callable[[], None], SparseEngine]:
+    """A step on the sparse engine, and the engine; with `auto` one that chooses."""
     model, strategy = masked_network(network, width, 3, sparsity)
     model.engine = SparseEngine(model, strategy, choice=Choice() if auto else None)
     return training_step(model, *noise(batch, 3, image), strategy.existing), model.engine

@@ -85,6 +85,29 @@ def step(
 
 
 @app.command()
+def sweep(
+    network: Network = "resnet18",
+    width: Width = 64,
+    image: Image = 32,
+    batch: Batch = 32,
+    threads: Threads = 2,
+    repeats: Rounds = 5,
+    as_json: Json = False,
+) -> None:
+    """The step at sparsities from 0.5 to 0.99, all in the same alternating rounds.
+
+    Example: sparcl-lite bench sweep --width 16 --threads 2
+    """
+    _check_network(network)
+    _needs_numba()
+    from sparcl_lite.bench.sweep import sweep as measure
+
+    report = measure(network=network, width=width, image=image, batch=batch, threads=threads, repeats=repeats)
+    found = ", ".join(f"{level}: {ratio:.2f}x" for level, ratio in report["speedup"].items())
+    _print(report, as_json, f"dense {report['dense_ms']:.1f} ms ({report['dense_layout']}); {found}")
+
+
+@app.command()
 def train(
     profile: Annotated[str, typer.Option(help="smoke, lite or paper")] = "lite",
     sparsity: Level = 0.95,

@@ -8,6 +8,7 @@ from sparcl_lite.report.figures.runs import (
     survival_by_layer,
     training_trace,
 )
+from sparcl_lite.report.figures.speed import acceleration, speed_by_sparsity
 from sparcl_lite.report.figures.studies import against_each, effects, one_at_a_time, removal
 from sparcl_lite.report.figures.style import PALETTE, save, use_style
 from sparcl_lite.report.figures.tables import (
@@ -21,6 +22,7 @@ from sparcl_lite.report.figures.tables import (
 __all__ = [
     "PALETTE",
     "ablation",
+    "acceleration",
     "accuracy_by_flops",
     "accuracy_by_sparsity",
     "accuracy_matrices",
@@ -34,6 +36,7 @@ __all__ = [
     "removed_samples",
     "save",
     "sparse_rivals",
+    "speed_by_sparsity",
     "survival_by_layer",
     "training_trace",
     "use_style",

@@ -1,0 +1,42 @@
+"""A training step at several sparsities against the dense one: the points of a figure."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from sparcl_lite.bench.step import LAYOUTS, dense_steps, sparse_step
+from sparcl_lite.bench.timing import alternating, median_ratio, using
+from sparcl_lite.result import environment
+
+SPARSITIES = (0.5, 0.75, 0.9, 0.95, 0.99)
+
+
+def sweep(
+    *,
+    network: str = "resnet18",
+    width: int = 64,
+    image: int = 32,
+    batch: int = 32,
+    sparsities: Sequence[float] = SPARSITIES,
+    threads: int = 2,
+    repeats: int = 5,
+) -> dict[str, Any]:
+    """Speed-ups by sparsity over the faster dense layout, medians of alternating rounds that hold all of them."""
+    with using(threads):
+        calls = dense_steps(network, width, image, batch)
+        for level in sparsities:
+            calls[str(level)], _ = sparse_step(network, width, image, batch, level, auto=False)
+        taken = alternating(calls, repeats)
+    middle = {name: statistics.median(times) for name, times in taken.items()}
+    layout = min(LAYOUTS, key=middle.get)
+    return {
+        "dense_ms": middle[layout],
+        "dense_layout": layout,
+        "sparse_ms": {str(s): middle[str(s)] for s in sparsities},
+        "speedup": {str(s): median_ratio(taken[layout], taken[str(s)]) for s in sparsities},
+        "rounds_ms": taken,
+        "settings": {
+            "network": network, "width": width, "image": image, "batch": batch, "threads": threads, "repeats": repeats,
+        },
+        "environment": environment(threads, "cpu"),
+    }  # fmt: skip
