@@ -1,5 +1,6 @@
 """One training step: dense in both of PyTorch's layouts, dense with masks, compiled, and on the sparse engine."""
 
+import os
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -48,6 +49,8 @@ def step(
         "dense_layout": layout,
         "sparse_ms": middle["sparse"],
         "speedup": median_ratio(taken[layout], taken["sparse"]),
+        "cpu_speedup": median_ratio(taken.cpu[layout], taken.cpu["sparse"]),
+        "load": os.getloadavg()[0],
         "auto_ms": middle["auto"],
         "auto_speedup": median_ratio(taken[layout], taken["auto"]),
         "masked_ms": middle["masked"],

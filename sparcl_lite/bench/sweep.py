@@ -1,5 +1,6 @@
 """A training step at several sparsities against the dense one: the points of a figure."""
 
+import os
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +22,10 @@ def sweep(
     threads: int = 2,
     repeats: int = 5,
 ) -> dict[str, Any]:
-    """Speed-ups by sparsity over the faster dense layout, medians of alternating rounds that hold all of them."""
+    """Speed-ups by sparsity over the faster dense layout, medians of alternating rounds that hold all of them.
+
+    `load` is the machine's load average at the end: well above the number of threads, read `cpu_speedup` (one thread).
+    """
     with using(threads):
         calls = dense_steps(network, width, image, batch)
         for level in sparsities:
@@ -34,7 +38,10 @@ def sweep(
         "dense_layout": layout,
         "sparse_ms": {str(s): middle[str(s)] for s in sparsities},
         "speedup": {str(s): median_ratio(taken[layout], taken[str(s)]) for s in sparsities},
+        "cpu_speedup": {str(s): median_ratio(taken.cpu[layout], taken.cpu[str(s)]) for s in sparsities},
         "rounds_ms": taken,
+        "rounds_cpu_ms": taken.cpu,
+        "load": os.getloadavg()[0],
         "settings": {
             "network": network, "width": width, "image": image, "batch": batch, "threads": threads, "repeats": repeats,
         },

@@ -26,19 +26,32 @@ def using(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def alternating(calls: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of each call in each of `repeats` rounds; every round runs all of them in turn.
+class Rounds(dict):
+    """Wall milliseconds of each call in each round; `cpu` has the processor's milliseconds, of all threads.
+
+    On a busy machine wall time is mostly waiting for a turn. The processor's time is not, with one thread: with more,
+    threads that wait for each other count as well.
+    """
+
+    def __init__(self, names) -> None:
+        super().__init__({name: [] for name in names})
+        self.cpu: dict[str, list[float]] = {name: [] for name in names}
+
+
+def alternating(calls: dict[str, Callable[[], None]], repeats: int) -> Rounds:
+    """Times of each call in each of `repeats` rounds; every round runs all of them in turn.
 
     What else the machine does meanwhile hits all of them alike. Each is called twice before, to warm up.
     """
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+    taken = Rounds(calls)
     for call in calls.values():
         call(), call()
     for _ in range(repeats):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             call()
             taken[name].append(1000 * (time.perf_counter() - start))
+            taken.cpu[name].append(1000 * (time.process_time() - cpu))
     return taken
 
 
