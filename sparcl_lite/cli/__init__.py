@@ -4,6 +4,7 @@ Results go to stdout, progress to stderr; wrong input ends with one line on stde
 `training`, `reports`, `clustering`, `bench` and `upkeep`.
 """
 
+import logging
 import sys
 import warnings
 
@@ -32,6 +33,8 @@ UsageError = typer.BadParameter.__base__
 
 def main() -> None:
     """Entry point: anything the user can mend ends with one line on stderr and exit code 2."""
+    logging.basicConfig(format="%(message)s")  # on stderr
+    logging.getLogger("sparcl_lite").setLevel(logging.INFO)
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         sys.exit(app(prog_name="sparcl-lite", standalone_mode=False))

@@ -1,0 +1,24 @@
+"""Figures of speed draw every point they are given."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from sparcl_lite.report import figures
+
+
+def test_acceleration_draws_a_circle_a_row_with_memory_as_its_area():
+    rows = [("der++", "DER++", 1.0, 70.0, 4e6), ("sparcl", "SparCL 0.95", 3.0, 68.0, 1e6)]
+    points = pd.DataFrame(rows, columns=["kind", "label", "acceleration", "class_il", "memory"])
+    figure, drawn = figures.acceleration(points)
+    areas = [circles.get_sizes()[0] for circles in figure.axes[0].collections]
+    assert areas[0] == 4 * areas[1]
+    assert drawn.equals(points)
+    plt.close(figure)
+
+
+def test_speed_by_sparsity_draws_a_line_a_network():
+    points = pd.DataFrame({"network": ["a", "a", "b"], "sparsity": [0.5, 0.9, 0.9], "speedup": [0.8, 2.0, 1.5]})
+    figure, _ = figures.speed_by_sparsity(points)
+    lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].get_lines()}
+    assert (lines["a"], lines["b"]) == ([0.8, 2.0], [1.5])
+    plt.close(figure)
