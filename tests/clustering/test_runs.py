@@ -13,9 +13,10 @@ from sparcl_lite.clustering.data.loaders import BUNDLES
 from sparcl_lite.clustering.runs import beside, cells_of, cluster, cluster_all
 from sparcl_lite.errors import KitError
 from sparcl_lite.papers.claims import NOT, REPRODUCED, UNTESTABLE, claims
-from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS, chosen_eta, path_etas, profile_named, scaling, tables
+from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS, scaling, tables
 from sparcl_lite.papers.ksparse.judge import ALL_SEEDS, judge_claims, judged, log_slope
 from sparcl_lite.papers.ksparse.judge import _converges as converges
+from sparcl_lite.papers.ksparse.sizes import chosen_eta, path_etas, profile_named
 from sparcl_lite.report.clustering import gains, methods, selection, sizes, slopes, w_step
 from sparcl_lite.report.tables import scoreboard
 from sparcl_lite.store import DamagedResult, Store

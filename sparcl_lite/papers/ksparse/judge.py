@@ -9,7 +9,7 @@ from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment
 from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS
 from sparcl_lite.store import Store
 
-ALL_SEEDS = 5  # no row's evidence has more
+ALL_SEEDS = 10  # no row's evidence has more
 
 
 def judged(store: Store, *, profile: str, seeds: int = ALL_SEEDS) -> list[Judged]:
