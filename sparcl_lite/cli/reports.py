@@ -74,7 +74,9 @@ def claims(
 
 @app.command()
 def reproduce(
-    notebooks: Annotated[list[str] | None, typer.Argument(help="names of notebooks, or all; all but the long ones when left out")] = None,
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(help="names, or all; all but the long ones when left out")
+    ] = None,
     profile: Profile = "lite",
     seeds: Seeds = 1,
     scheduler: Scheduler = None,

@@ -37,7 +37,7 @@ def select(names: Iterable[str]) -> list[Path]:
 
 
 def _order(path: Path) -> tuple:
-    """The quick one first: whoever waits sees a result within a minute. The claims last: they judge the others' runs."""
+    """The quick one first: who waits sees a result within a minute. The claims last: they judge the others' runs."""
     return path.stem != "quickstart", path.stem == "claims", path.stem
 
 
