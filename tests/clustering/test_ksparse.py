@@ -61,7 +61,7 @@ def test_free_centroids_shrink_and_penalised_ones_do_not(cells):
 
 
 def test_dense_sparse_and_dask_agree(cells):
-    options = {"eta": 50.0, "init": "whitened", "n_init": 3, "max_iter": 3, "random_state": 0}
+    options = {"eta": 50.0, "init": "whitened", "n_init": 3, "max_iter": 2, "w_max_iter": 20, "random_state": 0}
     X = cells.X.astype(float)
     dense = KSparse(4, **options).fit(X)
     lazy = da.from_array(X, chunks=(70, 400))

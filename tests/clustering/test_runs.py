@@ -175,12 +175,13 @@ def test_the_slope_decides_on_linearity(power, verdict):
 
 def test_slopes_are_those_of_the_logs():
     assert log_slope([1.0, 10, 100], [3.0, 30, 300]) == pytest.approx(1)
-    frame = pd.DataFrame({"row": ["cells/1", "cells/2", "genes/1", "genes/2"], "cells": [1, 10, 5, 5],
-                          "n_genes": [5, 5, 1, 10], "cpu_seconds": [1, 100, 1, 10], "seconds": [1, 10, 1, 10],
-                          "peak_memory_bytes": [1, 1, 1, 10]})  # fmt: skip
-    found = slopes(frame)
-    assert found["CPU time against cells"] == pytest.approx(2)
+    columns = ["row", "cells", "n_genes", "nonzeros", "seconds", "cpu_seconds", "peak_memory_bytes"]
+    lines = [("cells/1", 1, 5, 1, 1, 1, 1), ("cells/2", 10, 5, 1, 10, 50, 1), ("cells/2", 10, 5, 1, 10, 150, 1),
+             ("genes/1", 5, 1, 1, 1, 1, 1), ("genes/2", 5, 10, 1, 10, 10, 10)]  # fmt: skip
+    found = slopes(pd.DataFrame(lines, columns=columns))
+    assert found["CPU time against cells"] == pytest.approx(2)  # of the median of 50 and 150
     assert found["memory against cells"] == pytest.approx(0)
+    assert found["memory against genes"] == pytest.approx(1)
 
 
 @pytest.fixture(scope="module")
