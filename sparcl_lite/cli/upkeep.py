@@ -50,11 +50,14 @@ def store_list(store: StorePath = Path("build/store")) -> None:
     Example: sparcl-lite store list --store results
     """
     from sparcl_lite.runs import label
-    from sparcl_lite.store import Store
 
-    for result in Store(store).results():
+    trained, clustered = _stores(store)
+    for result in trained.results():
         accuracy = f"Class-IL {shown(result.class_il, '%')}, Task-IL {shown(result.task_il, '%')}"
         print(f"{result.config.key}  {label(result.config)}, seed {result.config.seed}: {accuracy}")
+    for result in clustered.results():
+        what = f"{result.config.method}, {result.config.dataset}, seed {result.config.seed}"
+        print(f"{result.config.key}  {what}: accuracy {100 * result.final.accuracy:.2f} %")
 
 
 @store_app.command("verify")
@@ -63,12 +66,10 @@ def store_verify(store: StorePath = Path("build/store")) -> None:
 
     Example: sparcl-lite store verify --store results
     """
-    from sparcl_lite.store import Store
-
-    problems = Store(store).verify()
-    if problems:
+    stores = _stores(store)
+    if problems := [problem for each in stores for problem in each.verify()]:
         raise KitError("; ".join(problems))
-    print(f"{store}: {len(list(store.glob('*.json')))} sound runs")
+    print(f"{store}: {sum(len(list(each.root.glob('*.json'))) for each in stores)} sound runs")
 
 
 @store_app.command("prune")
@@ -77,9 +78,18 @@ def store_prune(store: StorePath = Path("build/store")) -> None:
 
     Example: sparcl-lite store prune
     """
+    print(f"{sum(each.prune() for each in _stores(store)) / 2**20:.1f} MiB freed")
+
+
+def _stores(path: Path) -> tuple:
+    """The store of training runs in a folder, and that of the clusterings beside them."""
+    from sparcl_lite.clustering.runs import beside
     from sparcl_lite.store import Store
 
-    print(f"{Store(store).prune() / 2**20:.1f} MiB freed")
+    trained = Store(path)
+    if path.name == beside(trained).root.name:  # its clusterings would all count as damaged
+        raise KitError(f"store = {path}: holds the clusterings of a store; allowed: the folder it is in, {path.parent}")
+    return trained, beside(trained)
 
 
 def _known_dataset(name: str) -> str:

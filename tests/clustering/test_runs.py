@@ -224,3 +224,14 @@ def test_wrong_names_end_with_what_is_allowed(tmp_path):
     assert "allowed: ksparse_tables, ksparse_genes, ksparse_ablation, ksparse_scaling" in str(result.exception)
     with pytest.raises(KitError, match="scheduler = 'tcp://x': clusterings are timed"):
         tables(profile="smoke").run(seeds=1, store=Store(tmp_path), scheduler="tcp://x")
+
+
+def test_upkeep_looks_after_clusterings_too(smoke):
+    listed = CliRunner().invoke(app, ["store", "list", "--store", str(smoke.root)]).output
+    assert "simlr, khan, seed 0: accuracy" in listed
+    count = len(list(beside(smoke).results()))
+    assert f"{count} sound runs" in CliRunner().invoke(app, ["store", "verify", "--store", str(smoke.root)]).output
+    assert CliRunner().invoke(app, ["store", "prune", "--store", str(smoke.root)]).exit_code == 0
+    wrong = CliRunner().invoke(app, ["store", "verify", "--store", str(smoke.root / "clustering")])
+    assert "holds the clusterings of a store" in str(wrong.exception)
+    assert len(list(beside(smoke).results())) == count
