@@ -83,6 +83,9 @@ def test_confounders_compare_like_with_like():
     assert not configs["official-mask"].masked_ce
     assert configs["dense+frozen"].sparse.freeze_bn_bias
     assert configs["dense+frozen"].sparse.weight_density == 1.0
+    assert [row.id for row in confounders(suspects=["mask"]).rows] == ["dense", "sparse", "dense+mask", "sparse+mask"]
+    with pytest.raises(ValueError, match="suspects: got \\['loss'\\]"):
+        confounders(suspects=["loss"])
     assert configs["dense"].key == table3(profile="lite").configs(table3().row("none"), 1)[0].key
 
 
@@ -90,7 +93,8 @@ def test_rows_that_decide_a_claim_have_ten_seeds():
     for claim in claims("sparcl"):
         if claim.rule in ("above", "not_below"):
             rows = {row.id: row for row in EXPERIMENTS[claim.experiment]().rows}
-            assert {rows[name].seeds for pair in claim.comparisons for name in pair} == {10}, claim.id
+            seeds = 5 if claim.id == "er-accuracy" else 10  # the rows of ER have fewer
+            assert {rows[name].seeds for pair in claim.comparisons for name in pair} == {seeds}, claim.id
 
 
 @pytest.mark.parametrize("item", EXPERIMENTS.values())
@@ -125,7 +129,7 @@ def test_seeds_are_as_many_as_asked_but_never_more_than_needed():
     experiment = table1(profile="smoke")
     for name, needed in (
         ("fdr-200", 5),
-        ("er-200", 10),
+        ("er-200", 5),
         ("der++-200", 10),
         ("sparcl-er-0.90-200", 5),
         ("sparcl-der++-0.95-500", 10),

@@ -85,41 +85,56 @@ def sensitivity(
     return Experiment("sparcl_sensitivity", "sparcl", None, title, tuple(rows), shared, printed=False)
 
 
-def confounders(*, sparsity: float = 0.75, buffer: int = 500, **shared: Any) -> Experiment:
-    """Dense and sparse alike with the masked loss, with frozen batch-norm biases, and the whole official variant."""
+SUSPECTS = ("mask", "bias", "loop", "er")
+
+
+def confounders(
+    *, sparsity: float = 0.75, buffer: int = 500, suspects: Sequence[str] = SUSPECTS, **shared: Any
+) -> Experiment:
+    """Dense and sparse alike, with what else differs between the paper's two methods switched separately.
+
+    `suspects`: "mask" (the masked loss), "bias" (batch-norm biases frozen at zero), "loop" (the official code's loop
+    and its whole variant), "er" (the masked loss over ER). Raises ValueError on any other.
+    """
+    unknown = set(suspects) - set(SUSPECTS)
+    if unknown:
+        raise ValueError(f"suspects: got {sorted(unknown)}, allowed are {list(SUSPECTS)}")
     paper, official = (SparCL(sparsity=sparsity, variant=v) for v in ("paper", "official"))
-    nothing = {"tdm": False, "ddr": False, "dgm": False}
     frozen = SparCL(sparsity=sparsity, freeze_bn_bias=True)
-    frozen_dense = SparCL(sparsity=sparsity, freeze_bn_bias=True, **nothing)
-    loop = {"masked_ce": True, "replay_from_task": 1, "drop_last": True, "merge_batches": False}
-    masked = {"masked_ce": True}
+    frozen_dense = frozen.model_copy(update={"tdm": False, "ddr": False, "dgm": False})
+    masked, unmasked = {"masked_ce": True}, {"masked_ce": False}
+    loop = masked | {"replay_from_task": 1, "drop_last": True, "merge_batches": False}
+    er = {"method": "er"}
     settings = {
-        "dense": ("DER++", None, {}, DECIDING, None),
-        "sparse": ("SparCL-DER++", paper, {}, DECIDING, "dense"),
-        "dense+mask": ("DER++, masked loss", None, masked, DECIDING, "dense"),
-        "sparse+mask": ("SparCL-DER++, masked loss", paper, masked, DECIDING, "dense+mask"),
-        "dense+frozen": ("DER++, BN biases frozen", frozen_dense, {}, OTHERS, "dense"),
-        "sparse+frozen": ("SparCL-DER++, BN biases frozen", frozen, {}, OTHERS, "dense+frozen"),
-        "dense+loop": ("DER++, official loop", None, loop, OTHERS, "dense"),
-        "official": ("SparCL-DER++, official variant", official, {}, OTHERS, "dense+loop"),
-        "official-mask": (
-            "SparCL-DER++, official but unmasked",
-            official,
-            {"masked_ce": False},
-            OTHERS,
-            "dense",
-        ),
+        None: [
+            ("dense", "DER++", None, {}, DECIDING, None),
+            ("sparse", "SparCL-DER++", paper, {}, DECIDING, "dense"),
+        ],
+        "mask": [
+            ("dense+mask", "DER++, masked loss", None, masked, DECIDING, "dense"),
+            ("sparse+mask", "SparCL-DER++, masked loss", paper, masked, DECIDING, "dense+mask"),
+        ],
+        "bias": [
+            ("dense+frozen", "DER++, BN biases frozen", frozen_dense, {}, OTHERS, "dense"),
+            ("sparse+frozen", "SparCL-DER++, BN biases frozen", frozen, {}, OTHERS, "dense+frozen"),
+        ],
+        "loop": [
+            ("dense+loop", "DER++, official loop", None, loop, OTHERS, "dense"),
+            ("official", "SparCL-DER++, official variant", official, {}, OTHERS, "dense+loop"),
+            ("official-mask", "SparCL-DER++, official but unmasked", official, unmasked, OTHERS, "dense"),
+        ],
+        "er": [
+            ("er", NAMES["er"], None, er, OTHERS, None),
+            ("er+mask", "ER, masked loss", None, er | masked, OTHERS, "er"),
+            ("sparcl-er", "SparCL-ER", paper, er, OTHERS, "er"),
+            ("sparcl-er+mask", "SparCL-ER, masked loss", paper, er | masked, OTHERS, "er+mask"),
+        ],
     }
     rows = [
         Row(name, label, _der(buffer, sparse, **more), seeds, against)
-        for name, (label, sparse, more, seeds, against) in settings.items()
+        for suspect in (None, *suspects)
+        for name, label, sparse, more, seeds, against in settings[suspect]
     ]
-    for name, sparse in (("er", None), ("sparcl-er", paper)):
-        label = "SparCL-ER" if sparse else NAMES["er"]
-        values = _der(buffer, sparse) | {"method": "er"}
-        rows.append(Row(name, label, values, OTHERS, "er" if sparse else None))
-        dense = "er+mask" if sparse else "er"
-        rows.append(Row(f"{name}+mask", f"{label}, masked loss", values | masked, OTHERS, dense))
     title = f"Confounders of SparCL {sparsity:.2f}, buffer {buffer}"
     return Experiment("sparcl_confounders", "sparcl", None, title, tuple(rows), shared, printed=False)
 

@@ -35,11 +35,11 @@ def table1(
     """Table 1: all methods, and SparCL over ER and DER++, by buffer."""
     rows = [_bufferless(method, buffers[0]) for method in ("sgd", "joint", "ewc", "lwf", "packnet", "lps")]
     for buffer in buffers:
-        rows += [_dense(method, buffer, OTHERS) for method in ("agem", "icarl", "fdr")]
-        rows += [_dense("er", buffer, DECIDING if buffer in (200, 500) else OTHERS), _dense("der++", buffer, DECIDING)]
+        rows += [_dense(method, buffer, OTHERS) for method in ("agem", "icarl", "fdr", "er")]
+        rows.append(_dense("der++", buffer, DECIDING))
         for sparsity in sparsities:
             sparse = SparCL(sparsity=sparsity, variant=variant)
-            rows.append(sparse_row("er", sparse, buffer, DECIDING if sparsity == 0.75 else OTHERS))
+            rows.append(sparse_row("er", sparse, buffer, OTHERS))
             rows.append(sparse_row("der++", sparse, buffer, DECIDING))
     title = "SparCL, Table 1: accuracy and training FLOPs"
     return Experiment("sparcl_table1", "sparcl", "table1", title, tuple(rows), shared)
@@ -89,7 +89,7 @@ def table2(
 
 def _rivals(sparsity: float, variant: str) -> Iterable[tuple[Sparse, int]]:
     for kind in ("random", "magnitude"):
-        yield StaticMask(kind=kind, sparsity=sparsity), OTHERS
+        yield StaticMask(kind=kind, sparsity=sparsity), STUDIED
     yield StaticMask(kind="snip", sparsity=sparsity), DECIDING
     yield RigL(sparsity=sparsity), DECIDING
     yield SparCL(sparsity=sparsity, variant=variant), DECIDING
