@@ -83,6 +83,7 @@ OTHERS = {
     "merge_batches": False,
     "alpha": 0.3,
     "beta": 0.6,
+    "engine": "sparse",
     "penalty": 0.1,
     "gamma": 0.9,
     "temperature": 3.0,
