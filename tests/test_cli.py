@@ -119,8 +119,8 @@ def test_a_table_of_stored_runs(call, tmp_path):
         assert "TDM + DDR + DGM" in out
 
 
-COMMANDS = ["run", "sweep", "cluster", "table", "claims", "flops", "reproduce", "render", "data", "data fetch", "data verify",
-            "store", "store list", "store verify", "store prune", "bench", "bench overhead",
+COMMANDS = ["run", "sweep", "cluster", "table", "claims", "flops", "reproduce", "render", "data", "data fetch",
+            "data verify", "store", "store list", "store verify", "store prune", "bench", "bench overhead",
             "bench step", "bench train", "bench memory", "bench kernels"]  # fmt: skip
 
 
