@@ -197,7 +197,7 @@ def test_herding_equals_brute_force_on_six_points():
 
 
 def test_icarl_trains_on_exemplars_and_classifies_by_the_nearest_mean():
-    trainer = after_first_task("icarl", lr=0.1)
+    trainer = after_first_task("icarl", lr=0.1, weight_decay=0.0)
     method, stream = trainer.method, trainer.stream
     first, second = stream.tasks[:2]
     assert {label: len(p) for label, p in method.exemplars.items()} == dict.fromkeys(first.classes.tolist(), 10)
