@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from sklearn.decomposition import PCA
 
 from sparcl_lite.clustering import KSparse
@@ -31,7 +31,8 @@ def accuracy_by_method(experiment: ClusteringExperiment, frame: pd.DataFrame) ->
     points = _intervals(experiment, frame, "accuracy")
     datasets = list(dict.fromkeys(points["dataset"]))
     columns = min(3, len(datasets))
-    labels = list(dict.fromkeys(points["label"]))
+    fullest = points["dataset"].value_counts(sort=False).idxmax()  # its rows are in the order of all
+    labels = list(dict.fromkeys([*points.loc[points["dataset"] == fullest, "label"], *points["label"]]))
     height = 0.7 + 0.24 * len(labels) * -(-len(datasets) // columns)
     figure, axes = plt.subplots(
         -(-len(datasets) // columns), columns, figsize=(6.6, height), sharey=True, layout="constrained", squeeze=False
@@ -98,6 +99,10 @@ def eta_path(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
         right.plot(points["eta"], scale * points[column], "o-", color=colour, label=name)
     right.set(xscale="log", xlabel="eta", ylabel="%", ylim=(0, 103))
     right.legend(loc="lower left")
+    for ax in (left, right):
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
     return figure, points
 
 
