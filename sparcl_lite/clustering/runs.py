@@ -1,5 +1,6 @@
 """`cluster(config)`: a finished clustering from the store, or one made now."""
 
+import gc
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -52,6 +53,7 @@ def cluster_all(configs: Iterable[ClusteringConfig], *, store: Store, threads: i
     """Results in order, one after the other: so that they do not slow each other down."""
     configs = list(configs)
     missing = [config for config in configs if store.get(config) is None]
+    gc.freeze()  # `PeakMemory` collects garbage before every run: what is imported is none
     with tqdm(total=len(missing), unit="run", disable=not missing) as bar:
         for config in missing:
             bar.set_description(f"{config.method}, {config.dataset}, seed {config.seed}")

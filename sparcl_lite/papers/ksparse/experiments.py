@@ -1,6 +1,7 @@
 """K-sparse's comparisons as experiments: tables, genes, ablation and scaling."""
 
 from dataclasses import replace
+from typing import Any
 
 from sparcl_lite.clustering.config import SIMULATED
 from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment, Row
@@ -60,7 +61,7 @@ def scaling(*, profile: str = "lite") -> ClusteringExperiment:
     size = profile_named(profile)
     everything = profile_named(profile if profile == "smoke" else "paper")
     rows = [
-        _scaling_row(along, count, fixed, large=count not in size[f"scaling_{along}"])
+        _scaling_row(along, count, fixed, size["scaling_options"], large=count not in size[f"scaling_{along}"])
         for along, fixed in (("cells", SCALING_GENES), ("genes", size["scaling_fixed_cells"]))
         for count in everything[f"scaling_{along}"]
     ]
@@ -68,9 +69,9 @@ def scaling(*, profile: str = "lite") -> ClusteringExperiment:
     return ClusteringExperiment("ksparse_scaling", "complexity", title, tuple(rows), profile, threads=2)
 
 
-def _scaling_row(along: str, count: int, fixed: int, *, large: bool) -> Row:
+def _scaling_row(along: str, count: int, fixed: int, given: dict[str, Any], *, large: bool) -> Row:
     shape = {"cells": count, "genes": fixed} if along == "cells" else {"cells": fixed, "genes": count}
-    options = {"init": "whitened", "eta": SCALING_ETA, "n_init": 1, "tol": 0.0}
+    options = {"init": "whitened", "eta": SCALING_ETA, "n_init": 1, "tol": 0.0} | given
     values = {"dataset": SIMULATED, "method": "k-sparse", "options": options, "sparse": True} | shape
     values["dropout"] = SCALING_DROPOUT
     return Row(f"{along}/{count}", f"{count:,} {along}", values, seeds=1 if large else OTHERS, large=large)
