@@ -51,7 +51,7 @@ def run(
     with store.lock(config):
         found = store.get(config)  # another process may have finished it meanwhile
         if found is None:
-            with _TRAINING, _threads(threads):
+            with _TRAINING, using_threads(threads):
                 found = _train(config, store, _device(device), threads, progress)
             store.put(found)
     return found
@@ -154,7 +154,8 @@ def _device(name: str) -> str:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def using_threads(count: int) -> Iterator[None]:
+    """So many of PyTorch's threads inside; afterwards as many as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -13,14 +13,12 @@ from sparcl_lite.bench.step import step
 from sparcl_lite.bench.train import train
 
 
-@pytest.fixture
-def _same_threads():
+def test_threads_are_afterwards_as_many_as_before():
     before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+    overhead(profile="smoke", sparsity=None, threads=before + 1, steps=1, repeats=1)
+    assert torch.get_num_threads() == before
 
 
-@pytest.mark.usefixtures("_same_threads")
 @pytest.mark.parametrize("sparsity", [None, 0.9])
 def test_parts_sum_to_the_step(sparsity):
     torch.optim.SGD([torch.zeros(1)], lr=1)  # the first one of a process wraps its own step

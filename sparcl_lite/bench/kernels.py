@@ -12,8 +12,9 @@ import numba
 import numpy as np
 import torch
 
-from sparcl_lite.bench.timing import masked_network, using
+from sparcl_lite.bench.timing import masked_network
 from sparcl_lite.result import environment
+from sparcl_lite.runs import using_threads
 from sparcl_lite.sparsity.engine.layers import SparseConvolution
 from sparcl_lite.sparsity.engine.passes import Pass
 from sparcl_lite.sparsity.engine.trunk import Trunk
@@ -33,7 +34,7 @@ def kernels(
     A nonzero reads one vector for each two operations a lane, so the limit is the lower of the arithmetic peak and of
     the cache's bandwidth times 1/2 FLOP a byte.
     """
-    with using(threads):
+    with using_threads(threads):
         numba.set_num_threads(threads)
         limits = machine_limits(threads)
         attainable = min(limits["peak_gflops"], limits["cache_gb_per_s"] / 2)

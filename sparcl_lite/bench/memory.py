@@ -6,10 +6,11 @@ import sys
 from typing import Any
 
 from sparcl_lite.bench.step import training_step
-from sparcl_lite.bench.timing import CLASSES, masked_network, noise, using
+from sparcl_lite.bench.timing import CLASSES, masked_network, noise
 from sparcl_lite.measure.flops import layer_costs
 from sparcl_lite.measure.memory import FLOAT_BYTES, PeakMemory
 from sparcl_lite.models import build
+from sparcl_lite.runs import using_threads
 
 STEPS = 3
 
@@ -66,7 +67,7 @@ def measure(network: str, width: int, image: int, batch: int, sparsity: float, t
         model, strategy = masked_network("small", 8, 3, 0.5)  # code of the kernels belongs to no run
         model.engine = SparseEngine(model, strategy)
         training_step(model, *noise(8, 3, 8), strategy.existing)()
-    with using(threads):
+    with using_threads(threads):
         peak = PeakMemory("cpu")
         if engine == "sparse":
             model, strategy = masked_network(network, width, 3, sparsity)

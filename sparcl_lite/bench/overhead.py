@@ -11,6 +11,7 @@ from sparcl_lite.config import RunConfig, SparCL
 from sparcl_lite.data.sources import Dataset, Split
 from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import steps_per_epoch
+from sparcl_lite.runs import using_threads
 from sparcl_lite.sparsity.schedule import stage_epochs
 from sparcl_lite.training import Trainer
 
@@ -47,8 +48,11 @@ def overhead(*, profile: str, sparsity: float | None, threads: int, steps: int, 
     DDR statistics, masks. One repeat is an epoch of `steps` steps with a filled buffer; TDM's adjustment of the mask,
     once a stage, is timed apart and spread over the steps of a stage. `share` is overhead / total.
     """
-    torch.set_num_threads(threads)
-    sparse = None if sparsity is None else SparCL(sparsity=sparsity)
+    with using_threads(threads):
+        return _parts(profile, None if sparsity is None else SparCL(sparsity=sparsity), steps, repeats)
+
+
+def _parts(profile: str, sparse: SparCL | None, steps: int, repeats: int) -> dict[str, float]:
     config = RunConfig(profile=profile, method="der++", sparse=sparse, buffer_size=200, images_per_class=0)
     trainer = Trainer(config, random_images(config, steps), device="cpu")
     task = trainer.phases[0]

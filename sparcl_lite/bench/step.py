@@ -8,10 +8,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from sparcl_lite.bench.timing import alternating, masked_network, median_ratio, noise, using
+from sparcl_lite.bench.timing import alternating, masked_network, median_ratio, noise
 from sparcl_lite.masks import prunable_weights
 from sparcl_lite.models import ResNet, build
 from sparcl_lite.result import environment
+from sparcl_lite.runs import using_threads
 from sparcl_lite.sparsity.engine.choice import Choice
 from sparcl_lite.sparsity.engine.function import SparseEngine
 
@@ -35,7 +36,7 @@ def step(
     `dense_ms` is the faster of the two dense layouts, `masked_ms` the same with masks multiplied onto it, `auto_ms`
     the engine that `auto` chooses. Each speed-up is the median over the rounds of dense / other.
     """
-    with using(threads):
+    with using_threads(threads):
         calls, masks_ = dense_steps(network, width, image, batch), {}
         calls["masked"] = _masked_step(network, width, image, batch, sparsity)
         for name in ("sparse", "auto"):

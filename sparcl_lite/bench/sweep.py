@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sparcl_lite.bench.step import LAYOUTS, dense_steps, sparse_step
-from sparcl_lite.bench.timing import alternating, median_ratio, using
+from sparcl_lite.bench.timing import alternating, median_ratio
 from sparcl_lite.result import environment
+from sparcl_lite.runs import using_threads
 
 SPARSITIES = (0.5, 0.75, 0.9, 0.95, 0.99)
 
@@ -26,7 +27,7 @@ def sweep(
 
     `load` is the machine's load average at the end: well above the number of threads, read `cpu_speedup` (one thread).
     """
-    with using(threads):
+    with using_threads(threads):
         calls = dense_steps(network, width, image, batch)
         for level in sparsities:
             calls[str(level)], _ = sparse_step(network, width, image, batch, level, auto=False)

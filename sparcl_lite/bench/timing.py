@@ -2,8 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
@@ -13,17 +12,6 @@ from sparcl_lite import masks
 from sparcl_lite.models import ResNet, build
 
 CLASSES = 10
-
-
-@contextmanager
-def using(threads: int) -> Iterator[None]:
-    """So many threads inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Rounds(dict):

@@ -4,9 +4,10 @@ import statistics
 from typing import Any
 
 from sparcl_lite.bench.overhead import random_images
-from sparcl_lite.bench.timing import median_ratio, using
+from sparcl_lite.bench.timing import median_ratio
 from sparcl_lite.config import RunConfig, SparCL
 from sparcl_lite.result import environment
+from sparcl_lite.runs import using_threads
 from sparcl_lite.training import Trainer
 
 
@@ -30,7 +31,7 @@ def train(
     steps = steps or dense.images_per_class * dense.classes // dense.tasks // dense.batch_size
     images = dense.images_per_class and steps * dense.batch_size * dense.tasks // dense.classes
     taken: dict[str, list[float]] = {"dense": [], "sparse": []}
-    with using(threads):
+    with using_threads(threads):
         for round_ in range(repeats + 1):  # the first warms up
             for name, config in (("dense", dense), ("sparse", sparse)):
                 config = config.model_copy(update={"images_per_class": images})

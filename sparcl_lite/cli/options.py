@@ -65,11 +65,12 @@ def assignments(texts: list[str] | None) -> dict[str, Any]:
 
 
 def experiment_named(name: str, profile: str, dataset: str | None):
-    from sparcl_lite.papers.registry import EXPERIMENTS
+    from sparcl_lite.papers.registry import experiments
 
-    if name not in EXPERIMENTS:
-        raise KitError(f"experiment = {name!r}: unknown; allowed: {', '.join(EXPERIMENTS)}")
-    return EXPERIMENTS[name](profile=profile, **({"dataset": dataset} if dataset else {}))
+    known = experiments(profile, dataset or "")
+    if name not in known:
+        raise KitError(f"experiment = {name!r}: unknown; allowed: {', '.join(known)}")
+    return known[name]
 
 
 def store_with_evidence(path: Path):

@@ -1,5 +1,7 @@
 """Rows compared as pairs that share a seed: the differences that tables, figures and claims speak of."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -31,16 +33,22 @@ COLUMNS = ["row", "label", "against", "difference", "low", "high", "n", "p", "p_
 
 
 def differences(experiment: Experiment, frame: pd.DataFrame, metric: str = "class_il") -> pd.DataFrame:
-    """Every row against the one it is compared with, in order; those without baseline or pairs are left out.
+    """Every row against the one it is compared with, in order; those without baseline or pairs are left out."""
+    pairs = [(row.id, row.label, row.against) for row in experiment.rows if row.against]
+    return compared(pairs, frame, metric)
 
-    `p` is that of the exact paired test against no difference, `p_holm` corrected over all rows of the table.
+
+def compared(pairs: Iterable[tuple[str, str, str]], frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Each (row, label, row it is compared with) that shares seeds, as one line.
+
+    `p` is that of the exact paired test against no difference, `p_holm` corrected over all lines.
     """
     lines = []
-    for row in experiment.rows:
-        left, right = paired(frame, row.id, row.against, metric) if row.against else ((), ())
+    for row, label, against in pairs:
+        left, right = paired(frame, row, against, metric)
         if len(left):
             effect, p = paired_interval(left, right), paired_permutation_test(left, right)
-            lines.append((row.id, row.label, row.against, effect.mean, effect.low, effect.high, effect.n, p, np.nan))
+            lines.append((row, label, against, effect.mean, effect.low, effect.high, effect.n, p, np.nan))
     table = pd.DataFrame(lines, columns=COLUMNS)
     if len(table):
         table["p_holm"] = holm(table["p"])

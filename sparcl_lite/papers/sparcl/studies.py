@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 
 from sparcl_lite.config import SparCL
-from sparcl_lite.measure.statistics import holm, paired_interval, paired_permutation_test
-from sparcl_lite.papers.differences import paired
+from sparcl_lite.papers.differences import compared
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.sparcl.tables import DECIDING, NAMES, OTHERS, STUDIED, level
 
@@ -144,19 +143,13 @@ def attribution(frame: pd.DataFrame) -> pd.DataFrame:
 
     `attrs["verdict"]` says in words which part the gain comes from: a part counts when its interval is above zero.
     """
-    named = {
-        "as published: sparse, masked loss - dense": ("sparse+mask", "dense"),
-        "masked loss alone: dense, masked loss - dense": ("dense+mask", "dense"),
-        "sparsity alone, both masked: sparse - dense": ("sparse+mask", "dense+mask"),
-    }
-    lines = []
-    for name, (a, b) in named.items():
-        left, right = paired(frame, a, b, "class_il")
-        effect = paired_interval(left, right)
-        p = paired_permutation_test(left, right)
-        lines.append((name, effect.mean, effect.low, effect.high, p, effect.n))
-    table = pd.DataFrame(lines, columns=["comparison", "difference", "low", "high", "p", "n"])
-    table["p"] = holm(table["p"])
+    pairs = [
+        ("sparse+mask", "as published: sparse, masked loss - dense", "dense"),
+        ("dense+mask", "masked loss alone: dense, masked loss - dense", "dense"),
+        ("sparse+mask", "sparsity alone, both masked: sparse - dense", "dense+mask"),
+    ]
+    table = compared(pairs, frame, "class_il").drop(columns="p").rename(columns={"label": "comparison", "p_holm": "p"})
+    table = table[["comparison", "difference", "low", "high", "p", "n"]]
     table.attrs["verdict"] = _words(*table["low"], n=int(table["n"].min()))
     return table
 
