@@ -1,5 +1,8 @@
 """The sparse kernels against torch's autograd on masked dense weights."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -161,3 +164,17 @@ def test_samples_go_in_and_means_come_out():
     expected = torch.from_numpy(features)[:, :, None, None].expand(19, 3, 5, 4) / 20
     close(unpacked(dy, 19, 3, 5, 4), expected)
     assert F.mse_loss(unpacked(dy, 32, 3, 5, 4)[19:], torch.zeros(13, 3, 5, 4)) == 0
+
+
+def test_numbas_threads_leave_pytorchs_alone():
+    """In a process of its own: a pool of threads starts once."""
+    program = """
+import torch
+torch.set_num_threads(1)
+from sparcl_lite.bench.step import sparse_step
+call, _ = sparse_step("small", 8, 8, 16, 0.9, False)
+call()
+print(torch.get_num_threads())
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "1"
