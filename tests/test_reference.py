@@ -89,6 +89,38 @@ def test_flops_follow_the_papers_accounting(data):
         assert abs(value - flops) <= 0.5 * digit, row
 
 
+def test_lightcls_table_is_complete_and_valid():
+    table = reference("lightcl", "table1")
+    assert len(table) == 11 * 8 - 2  # PNN must be told the task: no Class-IL
+    metric = table["column"].str.split("/").str[1]
+    limits = {"class_il": (0, 100), "task_il": (0, 100), "flops": (1e15, 2e18), "memory": (25, 700)}
+    for name, (low, high) in limits.items():
+        assert table.loc[metric == name, "value"].between(low, high).all(), name
+    accuracies = table[metric.isin(["class_il", "task_il"])]
+    assert accuracies["std"].notna().all()
+    assert (accuracies["n"] == 5).all()
+    assert table.loc[~table.index.isin(accuracies.index), ["std", "n"]].isna().all(axis=None)
+    assert set(table["provenance"]) == {"verified"}
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value", "std"),
+    [
+        ("lightcl-15", "cifar10/class_il", 55.53, 0.35),
+        ("lightcl-0.90-15", "tiny-imagenet/memory", 87.1, None),
+        ("sparcl-der++-0.90-15", "tiny-imagenet/memory", 536.8, None),
+        ("er-15", "cifar10/class_il", 54.44, 2.82),
+        ("pnn", "tiny-imagenet/task_il", 73.94, 3.56),
+        ("joint", "tiny-imagenet/flops", 1.2e18, None),
+        ("fdr-15", "tiny-imagenet/flops", 1.77e17, None),
+    ],
+)
+def test_spot_values_of_lightcls_table(row, column, value, std):
+    cell = reference("lightcl", "table1").set_index(["row", "column"]).loc[(row, column)]
+    assert cell["value"] == pytest.approx(value, rel=1e-12)
+    assert (cell.isna()["std"] and std is None) or cell["std"] == std
+
+
 def test_tables_agree_where_they_share_a_cell():
     first, second, third = cells("table1"), cells("table2"), cells("table3")
     shared = second.index.intersection(first.index)

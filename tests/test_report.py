@@ -190,6 +190,16 @@ def result(tmp_path_factory):
     return run(config, store=store)
 
 
+BLOCKS = pd.DataFrame(
+    [
+        {"pretraining": start, "task": task, "block": block, "seed": seed,
+         "plasticity": 1 - 0.1 * depth - 0.01 * task, "stability": 0.9 - 0.2 * depth + 0.1 * seed}
+        for start in ("none", "other classes")
+        for task in (2, 3)
+        for depth, block in enumerate(("stem", "layer1.0", "layer2.0"))
+        for seed in (0, 1)
+    ]
+)  # fmt: skip
 LABELS = np.arange(100) % 10, tuple("abcdefghij")
 IMAGES = np.random.default_rng(0).integers(256, size=(100, 1, 8, 8), dtype=np.uint8)
 
@@ -208,6 +218,7 @@ DRAWN = {
     "survival_by_layer": lambda result: figures.survival_by_layer({"s 0.75": [result]}),
     "removed_samples": lambda result: figures.removed_samples(result, *LABELS),
     "easiest_and_hardest": lambda result: figures.easiest_and_hardest(result, IMAGES, *LABELS),
+    "generalizability": lambda result: figures.generalizability(BLOCKS, "layer2.0"),
     "accuracy_matrices": figures.accuracy_matrices,
     "training_trace": figures.training_trace,
 }
@@ -304,6 +315,20 @@ def test_a_single_seed_draws_no_interval():
     drawn = [len(segment) == 2 for segment in er.lines[2][0].get_segments()]
     assert drawn == [False, True, True, True]  # the others keep theirs
     plt.close("all")
+
+
+def test_generalizability_draws_a_line_a_task_and_their_mean():
+    figure, points = figures.generalizability(BLOCKS, "layer2.0")
+    assert len(points) == 2 * 2 * 3  # the mean of two seeds each
+    assert points.loc[points["block"] == "layer1.0", "stability"].tolist() == pytest.approx([0.75] * 4)
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["none", "other classes"]
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    np.testing.assert_allclose(lines["task 2"].get_ydata(), [0.98, 0.88, 0.78])
+    np.testing.assert_allclose(lines["mean"].get_ydata(), [0.975, 0.875, 0.775])
+    assert [tick.get_text() for tick in figure.axes[2].get_xticklabels()] == ["stem", "layer1.0", "layer2.0"]
+    edges = [line.get_xdata()[0] for line in figure.axes[0].get_lines() if line.get_linestyle() == ":"]
+    assert edges == [1.5]
+    plt.close(figure)
 
 
 def test_colours_are_fixed_per_method():

@@ -35,7 +35,16 @@ class Claim(BaseModel):
     statement: str
     source: str
     rule: Literal[
-        "above", "not_below", "flops_ratio", "flops_below", "memory_saving", "converges", "slope_between", "untestable"
+        "above",
+        "not_below",
+        "flops_ratio",
+        "flops_below",
+        "memory_saving",
+        "memory_ratio",
+        "memory_measured",
+        "converges",
+        "slope_between",
+        "untestable",
     ]
     experiment: str
     comparisons: list[tuple[str, str]]
@@ -54,7 +63,7 @@ class Claim(BaseModel):
             raise ValueError(f"{self.id}: rule = 'untestable' needs a reason")
         if self.rule != "untestable" and not self.comparisons:
             raise ValueError(f"{self.id}: comparisons is empty; rule = {self.rule!r} needs one or more")
-        if self.rule in ("flops_ratio", "memory_saving") and self.ratio is None:
+        if self.rule in ("flops_ratio", "memory_saving", "memory_ratio", "memory_measured") and self.ratio is None:
             raise ValueError(f"{self.id}: rule = {self.rule!r} needs ratio")
         if self.rule == "slope_between" and self.between is None:
             raise ValueError(f"{self.id}: rule = 'slope_between' needs between")
@@ -98,7 +107,8 @@ def judge(
 ) -> list[Judged]:
     """Verdicts of all claims; `runs` holds what is known of each experiment (see `Experiment.stored`).
 
-    A paper whose runs are of another kind brings `further_rules`, which take the same arguments as `RULES`.
+    A paper whose runs or accounting are of another kind brings `further_rules`, which take the same arguments as
+    `RULES` and replace those of the same name.
     """
     rules = RULES | (further_rules or {})
     judged = []
@@ -143,7 +153,7 @@ def _flops_ratio(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: s
     ratio = paper_flops(large) / paper_flops(small)
     honest = planned_ledger(large).total / planned_ledger(small).total
     note = f"{ratio:.1f}x in the paper's convention, {honest:.1f}x counted honestly (planned at its size, not run)"
-    return _computed(claim, a, b, ratio, note)
+    return computed(claim, a, b, ratio, note)
 
 
 def _memory_saving(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
@@ -160,10 +170,11 @@ def _memory_saving(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a:
     (small, small_full), (large, large_full) = sizes
     saved, with_replay = 1 - small / large, 1 - small_full / large_full
     note = f"{saved:.0%} saved, {with_replay:.0%} with the maps of replayed samples (planned at its size, not run)"
-    return _computed(claim, a, b, saved, note)
+    return computed(claim, a, b, saved, note)
 
 
-def _computed(claim: Claim, a: str, b: str, value: float, note: str) -> Evidence:
+def computed(claim: Claim, a: str, b: str, value: float, note: str) -> Evidence:
+    """Evidence from a number that needs no runs: it reaches the claim's ratio, or not."""
     outcome = REPRODUCED if value >= claim.ratio * (1 - RATIO_TOLERANCE) else NOT
     return Evidence(a, b, Interval(value, value, value, 1), note=note, outcome=outcome)
 

@@ -3,9 +3,10 @@
 One line is one number. Columns: `item` (the file's name), `row` and `column` (ids, unique as a
 pair), `value`, `std` (empty when not established), `n` (runs behind the mean, empty when not
 established), `provenance` and `note` (where the number comes from). Accuracies are in %, columns
-named `flops` in FLOPs. `provenance` is one of
+named `flops` in FLOPs, columns named `memory` in MiB. `provenance` is one of
 
-- `verified`: the printed number is confirmed by a source other than the paper;
+- `verified`: the printed number is confirmed by a source other than the paper, among them a picture
+  of the printed table in the authors' repository;
 - `recalled`: the printed number is not confirmed; a target to compare with, no ground truth;
 - `derived`: computed with the paper's accounting where the printed number is missing or uncertain.
 """

@@ -180,6 +180,8 @@ def _expected(entry: Judged) -> str:
         "flops_ratio": f"{claim.ratio:g}x" if claim.ratio else "",
         "flops_below": "fewer FLOPs",
         "memory_saving": f"{claim.ratio:.0%} less" if claim.ratio else "",
+        "memory_ratio": f"{claim.ratio:g}x less" if claim.ratio else "",
+        "memory_measured": f"{claim.ratio:g}x less" if claim.ratio else "",
         "converges": f"last change below {claim.margin:.0%}",
         "slope_between": "slope {:g} to {:g}".format(*claim.between) if claim.between else "",
         "untestable": "-",

@@ -1,5 +1,6 @@
 """Figures of the papers' items at the size of a paper column, each returned with the points it draws."""
 
+from sparcl_lite.report.figures.generalizability import generalizability
 from sparcl_lite.report.figures.runs import (
     accuracy_matrices,
     easiest_and_hardest,
@@ -30,6 +31,7 @@ __all__ = [
     "all_methods",
     "easiest_and_hardest",
     "effects",
+    "generalizability",
     "mask_survival",
     "one_at_a_time",
     "removal",

@@ -1,0 +1,73 @@
+"""Verdicts on LightCL's claims: its table's own accounting, and measured memory beside the rules of all papers."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sparcl_lite.measure.statistics import Interval
+from sparcl_lite.papers.claims import (
+    NOT,
+    PARTLY,
+    RATIO_TOLERANCE,
+    REPRODUCED,
+    Claim,
+    Evidence,
+    Judged,
+    claims,
+    computed,
+    judge,
+)
+from sparcl_lite.papers.experiments import Experiment
+from sparcl_lite.papers.lightcl.accounting import flops, memory, readings
+
+PEAKS = "lightcl-memory.json"  # in the folder of committed measurements: {"peak_bytes": {row: bytes}, "settings": {}}
+
+
+def judge_claims(experiments: dict[str, Experiment], frames: dict[str, pd.DataFrame], bench: Path) -> list[Judged]:
+    """Verdicts on the claims that belong to the given experiments; `bench` is the folder of committed measurements."""
+    listed = [claim for claim in claims("lightcl") if claim.rule == "untestable" or claim.experiment in experiments]
+    further = {
+        "flops_ratio": _flops_ratio,
+        "memory_ratio": _memory_ratio,
+        "memory_measured": partial(_memory_measured, measured_peaks(bench)),
+    }
+    return judge(listed, experiments, frames, further)
+
+
+def measured_peaks(bench: Path) -> dict[str, int]:
+    """Peak training memory in bytes by row, as measured in one session on one machine; empty where nothing was."""
+    path = bench / PEAKS
+    return json.loads(path.read_text(encoding="utf-8"))["peak_bytes"] if path.exists() else {}
+
+
+def _flops_ratio(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
+    """FLOPs of b / a as Table 1 counts them."""
+    ratio = flops(b, claim.dataset) / flops(a, claim.dataset)
+    return computed(claim, a, b, ratio, f"{ratio:.2f}x as Table 1 counts (planned at its size, not run)")
+
+
+def _memory_ratio(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
+    """Memory of b / a as Table 1 counts it, by every reading of what a's frozen part holds."""
+    (large,) = (sum(memory(b, claim.dataset, reading).values()) for reading in readings(b))
+    found = {name: large / sum(memory(a, claim.dataset, name).values()) for name in readings(a)}
+    reached = [ratio >= claim.ratio * (1 - RATIO_TOLERANCE) for ratio in found.values()]
+    outcome = REPRODUCED if all(reached) else PARTLY if any(reached) else NOT
+    ratios = np.array(list(found.values()))
+    effect = Interval(float(np.median(ratios)), float(ratios.min()), float(ratios.max()), len(ratios))
+    note = ", ".join(f"{ratio:.2f}x ({name})" for name, ratio in found.items())
+    return Evidence(a, b, effect, note=f"{note}; planned at its size, not run", outcome=outcome)
+
+
+def _memory_measured(
+    peaks: dict[str, int], claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str
+) -> Evidence:
+    """Measured peak of b / a, which has to reach the ratio in full."""
+    if not {a, b} <= set(peaks):
+        return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note="not measured")
+    ratio = peaks[b] / peaks[a]
+    note = f"{ratio:.2f}x: {peaks[b] / 1e6:,.0f} MB against {peaks[a] / 1e6:,.0f} MB at the peak"
+    outcome = REPRODUCED if ratio >= claim.ratio else NOT
+    return Evidence(a, b, Interval(ratio, ratio, ratio, 1), note=note, outcome=outcome)
