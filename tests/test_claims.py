@@ -1,5 +1,6 @@
 """Verdicts follow from the runs by the written rules, and no claim reads better than its evidence."""
 
+import json
 import math
 
 import numpy as np
@@ -11,8 +12,10 @@ from sparcl_lite.measure.statistics import Interval
 from sparcl_lite.papers.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, Claim, claims, judge, paired
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
+from sparcl_lite.papers.sparcl.judge import STEPS, judge_claims
 from sparcl_lite.papers.sparcl.tables import table1, table3
 from sparcl_lite.report.tables import direction_verdict, scoreboard, verdict_line
+from sparcl_lite.store import Store
 
 BASE = [70.0, 71.0, 72.0, 73.0]
 EXPERIMENT = Experiment("made_up", "sparcl", "table1", "", tuple(Row(name, name, {}) for name in "abcd"))
@@ -266,3 +269,26 @@ def test_other_settings_do_not_pass_for_the_papers(changed):
 )
 def test_direction_of_a_difference(printed, low, mean, high, n, expected):
     assert direction_verdict(printed, Interval(mean, low, high, n)) == expected
+
+
+@pytest.mark.parametrize(("sparse_ms", "expected"), [((100, 50, 25), NOT), ((32, 30, 100), REPRODUCED)])
+def test_a_measured_step_has_to_reach_the_ratio_in_the_median(tmp_path, sparse_ms, expected):
+    experiments = {name: make(profile="paper") for name, make in EXPERIMENTS.items()}
+
+    def verdict():
+        found = {entry.claim.id: entry for entry in judge_claims(experiments, {}, Store(tmp_path))}
+        return found["phone-3.1x"]
+
+    assert (verdict().verdict, verdict().reason) == (UNTESTABLE, "not measured")
+    steps = {
+        "dense_layout": "contiguous",
+        "rounds_ms": {"contiguous": [100, 100, 100], "channels_last": [1, 1, 1], "0.95": sparse_ms},
+        "settings": {"threads": 2},
+        "environment": {"processor": "an abacus"},
+    }
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / f"{STEPS}.json").write_text(json.dumps(steps))
+    judged = verdict()
+    assert judged.verdict == expected
+    assert judged.evidence[0].effect.mean == pytest.approx(np.median([100 / ms for ms in sparse_ms]))
+    assert "an abacus" in scoreboard([judged]).frame.loc[0, "measured"]

@@ -10,6 +10,7 @@ from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.lightcl.accounting import COUNTINGS
 from sparcl_lite.papers.lightcl.judge import PEAKS, judge_claims, measured_peaks
 from sparcl_lite.report.tables import scoreboard
+from sparcl_lite.store import Store
 
 ROWS = {
     "lightcl_table1": [*COUNTINGS, "freeze", "er-frozen-15"],
@@ -25,8 +26,9 @@ def experiment(name):
 
 def verdicts(tmp_path, frames=None, peaks=None):
     if peaks is not None:
-        (tmp_path / PEAKS).write_text(json.dumps({"peak_bytes": peaks, "settings": {}}))
-    judged = judge_claims({name: experiment(name) for name in ROWS}, frames or {}, tmp_path)
+        (tmp_path / "bench").mkdir()
+        (tmp_path / "bench" / f"{PEAKS}.json").write_text(json.dumps({"peak_bytes": peaks}))
+    judged = judge_claims({name: experiment(name) for name in ROWS}, frames or {}, Store(tmp_path))
     return {entry.claim.id: entry for entry in judged}
 
 
@@ -77,7 +79,7 @@ def test_what_needs_no_runs_is_judged_by_the_tables_accounting(tmp_path):
     ],
 )
 def test_measured_memory_has_to_reach_the_ratio_in_full(tmp_path, peaks, verdict, text):
-    assert measured_peaks(tmp_path) == {}
+    assert measured_peaks(Store(tmp_path)) == {}
     entry = verdicts(tmp_path, peaks=peaks)["memory-measured"]
     assert entry.verdict == verdict
     assert text in entry.evidence[0].note
@@ -101,5 +103,5 @@ def test_accuracies_are_judged_by_the_rules_of_all_papers(tmp_path):
 
 
 def test_claims_of_absent_experiments_are_left_out(tmp_path):
-    judged = judge_claims({}, {}, tmp_path)
+    judged = judge_claims({}, {}, Store(tmp_path))
     assert [entry.claim.id for entry in judged] == ["jetson"]

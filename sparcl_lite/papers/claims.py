@@ -23,6 +23,7 @@ from sparcl_lite.papers.differences import paired
 from sparcl_lite.papers.experiments import Experiment
 
 REPRODUCED, PARTLY, NOT, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable here"
+RATIO_RULES = ("flops_ratio", "memory_saving", "memory_ratio", "memory_measured", "step_speedup")
 RATIO_TOLERANCE = 0.05  # the papers print FLOPs and savings with two digits
 
 
@@ -42,6 +43,7 @@ class Claim(BaseModel):
         "memory_saving",
         "memory_ratio",
         "memory_measured",
+        "step_speedup",
         "converges",
         "slope_between",
         "untestable",
@@ -63,7 +65,7 @@ class Claim(BaseModel):
             raise ValueError(f"{self.id}: rule = 'untestable' needs a reason")
         if self.rule != "untestable" and not self.comparisons:
             raise ValueError(f"{self.id}: comparisons is empty; rule = {self.rule!r} needs one or more")
-        if self.rule in ("flops_ratio", "memory_saving", "memory_ratio", "memory_measured") and self.ratio is None:
+        if self.rule in RATIO_RULES and self.ratio is None:
             raise ValueError(f"{self.id}: rule = {self.rule!r} needs ratio")
         if self.rule == "slope_between" and self.between is None:
             raise ValueError(f"{self.id}: rule = 'slope_between' needs between")

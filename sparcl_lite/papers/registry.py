@@ -1,8 +1,9 @@
 """All papers' experiments and claims in one place, for those who show them together."""
 
-from sparcl_lite.papers.claims import Judged, claims, judge
+from sparcl_lite.papers.claims import Judged
 from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.ksparse import judge as ksparse
+from sparcl_lite.papers.sparcl import judge as sparcl
 from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
 from sparcl_lite.store import Store
 
@@ -21,4 +22,4 @@ def judged(store: Store, *, profile: str, dataset: str = "", seeds: int = ALL_SE
     """Every claim with its verdict, from the runs that `store` holds; trains nothing."""
     known = experiments(profile, dataset)
     frames = {name: experiment.stored(seeds=seeds, store=store) for name, experiment in known.items()}
-    return judge(claims("sparcl"), known, frames) + ksparse.judged(store, profile=profile, seeds=seeds)
+    return sparcl.judge_claims(known, frames, store) + ksparse.judged(store, profile=profile, seeds=seeds)

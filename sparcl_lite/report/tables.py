@@ -182,6 +182,7 @@ def _expected(entry: Judged) -> str:
         "memory_saving": f"{claim.ratio:.0%} less" if claim.ratio else "",
         "memory_ratio": f"{claim.ratio:g}x less" if claim.ratio else "",
         "memory_measured": f"{claim.ratio:g}x less" if claim.ratio else "",
+        "step_speedup": f"{claim.ratio:g}x" if claim.ratio else "",
         "converges": f"last change below {claim.margin:.0%}",
         "slope_between": "slope {:g} to {:g}".format(*claim.between) if claim.between else "",
         "untestable": "-",
@@ -192,7 +193,7 @@ def _expected(entry: Judged) -> str:
 def _measured(entry: Judged, evidence) -> str:
     where = f"{evidence.a} vs {evidence.b}: "
     effect = evidence.effect
-    if entry.claim.rule.startswith(("flops", "memory", "converges", "slope")) or effect.n == 0:
+    if entry.claim.rule.startswith(("flops", "memory", "step", "converges", "slope")) or effect.n == 0:
         return where + evidence.note
     if effect.n == 1:
         return where + f"{effect.mean:+.1f} ({evidence.note})"

@@ -1,8 +1,6 @@
 """Verdicts on LightCL's claims: its table's own accounting, and measured memory beside the rules of all papers."""
 
-import json
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,25 +20,27 @@ from sparcl_lite.papers.claims import (
 )
 from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.lightcl.accounting import flops, memory, readings
+from sparcl_lite.papers.measured import measurement
+from sparcl_lite.store import Store
 
-PEAKS = "lightcl-memory.json"  # in the folder of committed measurements: {"peak_bytes": {row: bytes}, "settings": {}}
+PEAKS = "lightcl-memory"  # {"peak_bytes": {row: bytes}, ...}
 
 
-def judge_claims(experiments: dict[str, Experiment], frames: dict[str, pd.DataFrame], bench: Path) -> list[Judged]:
-    """Verdicts on the claims that belong to the given experiments; `bench` is the folder of committed measurements."""
+def judge_claims(experiments: dict[str, Experiment], frames: dict[str, pd.DataFrame], store: Store) -> list[Judged]:
+    """Verdicts on the claims that belong to the given experiments, also from the benchmarks beside `store`'s runs."""
     listed = [claim for claim in claims("lightcl") if claim.rule == "untestable" or claim.experiment in experiments]
     further = {
         "flops_ratio": _flops_ratio,
         "memory_ratio": _memory_ratio,
-        "memory_measured": partial(_memory_measured, measured_peaks(bench)),
+        "memory_measured": partial(_memory_measured, measured_peaks(store)),
     }
     return judge(listed, experiments, frames, further)
 
 
-def measured_peaks(bench: Path) -> dict[str, int]:
-    """Peak training memory in bytes by row, as measured in one session on one machine; empty where nothing was."""
-    path = bench / PEAKS
-    return json.loads(path.read_text(encoding="utf-8"))["peak_bytes"] if path.exists() else {}
+def measured_peaks(store: Store) -> dict[str, int]:
+    """Peak training memory in bytes by row, all measured on one machine; empty where nothing was."""
+    found = measurement(store, PEAKS)
+    return found["peak_bytes"] if found else {}
 
 
 def _flops_ratio(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:

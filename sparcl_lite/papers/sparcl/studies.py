@@ -84,6 +84,17 @@ def sensitivity(
     return Experiment("sparcl_sensitivity", "sparcl", None, title, tuple(rows), shared, printed=False)
 
 
+def engines(*, sparsity: float = 0.95, buffer: int = 500, variant: str = "paper", **shared: Any) -> Experiment:
+    """The same SparCL-DER++ on PyTorch's masked dense layers and on the kernels for the nonzero weights."""
+    sparse = SparCL(sparsity=sparsity, variant=variant)
+    rows = (
+        Row("dense", "dense engine", _der(buffer, sparse, engine="dense"), OTHERS),
+        Row("sparse", "sparse engine", _der(buffer, sparse, engine="sparse"), OTHERS, "dense"),
+    )
+    title = f"Engines of SparCL-DER++ {sparsity:.2f}, buffer {buffer}"
+    return Experiment("sparcl_engines", "sparcl", None, title, rows, shared, printed=False)
+
+
 SUSPECTS = ("mask", "bias", "loop", "er")
 
 
