@@ -8,8 +8,10 @@ import torch
 
 from sparcl_lite.bench.kernels import PRODUCTS, kernels
 from sparcl_lite.bench.memory import memory
-from sparcl_lite.bench.overhead import Stopwatch, overhead
+from sparcl_lite.bench.overhead import overhead
+from sparcl_lite.bench.parts import PARTS, parts
 from sparcl_lite.bench.step import step
+from sparcl_lite.bench.timing import Stopwatch
 from sparcl_lite.bench.train import train
 
 
@@ -80,3 +82,12 @@ def test_memory_is_measured_in_processes_of_their_own():
     report = memory(network="small", width=32, image=32, batch=64, sparsity=0.9, threads=1)
     assert report["ratio"] == report["sparse_bytes"] / report["dense_bytes"]
     assert report["sparse_bytes"] > 0.5 * report["analytic"]["sparse"]
+
+
+def test_parts_of_dense_and_sparse_steps_are_all_measured():
+    untouched = torch.optim.SGD.step
+    report = parts(width=8, image=8, batch=16, sparsity=0.9, threads=1, repeats=1)
+    for engine in ("dense", "sparse"):
+        assert set(report[engine]) == set(PARTS)
+        assert all(ms > 0 for ms in report[engine].values())
+    assert torch.optim.SGD.step is untouched

@@ -145,6 +145,7 @@ RUNS = {
     "sparcl_confounders": 4,
     "sparcl_fig1": 4,
     "sparcl_fig3": 13,
+    "sparcl_fig4": 11,
     "sparcl_masks": 3,
     "sparcl_table1": 28,
     "sparcl_table2": 11,

@@ -22,3 +22,20 @@ def test_speed_by_sparsity_draws_a_line_a_network():
     lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].get_lines()}
     assert (lines["a"], lines["b"]) == ([0.8, 2.0], [1.5])
     plt.close(figure)
+
+
+def test_speed_by_width_draws_a_line_a_sparsity_in_order_of_width():
+    points = pd.DataFrame({"width": [64, 16, 16], "sparsity": [0.9, 0.9, 0.5], "speedup": [2.5, 2.0, 1.1]})
+    figure, _ = figures.speed_by_width(points)
+    lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].get_lines()}
+    assert (lines["90% zeros"], lines["50% zeros"]) == ([2.0, 2.5], [1.1])
+    plt.close(figure)
+
+
+def test_time_by_part_stacks_the_parts_of_each_engine():
+    points = pd.DataFrame({"engine": ["dense"] * 2 + ["sparse"] * 2, "part": ["a", "b"] * 2, "ms": [3.0, 1, 2, 1]})
+    figure, _ = figures.time_by_part(points)
+    ends = sorted(bar.get_x() + bar.get_width() for bars in figure.axes[0].containers for bar in bars)
+    assert ends == [2, 3, 3, 4]
+    assert {text.get_text() for text in figure.axes[0].texts} == {"4 ms", "3 ms"}
+    plt.close(figure)

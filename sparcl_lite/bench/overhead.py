@@ -2,11 +2,11 @@
 
 import statistics
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from sparcl_lite.bench.timing import Stopwatch
 from sparcl_lite.config import RunConfig, SparCL
 from sparcl_lite.data.sources import Dataset, Split
 from sparcl_lite.data.specs import SPECS
@@ -14,31 +14,6 @@ from sparcl_lite.data.streams import steps_per_epoch
 from sparcl_lite.runs import using_threads
 from sparcl_lite.sparsity.schedule import stage_epochs
 from sparcl_lite.training import Trainer
-
-PASSES = ("forward", "backward")
-
-
-@dataclass
-class Stopwatch:
-    """Seconds spent inside wrapped calls, by part; calls within a wrapped call count for the outer one only."""
-
-    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*PASSES, "update"), 0.0))
-    busy: bool = False
-
-    def wrap(self, part: str, call):
-        """`call`, timed as `part`."""
-
-        def timed(*args, **kwargs):
-            if self.busy:
-                return call(*args, **kwargs)
-            self.busy, start = True, time.perf_counter()
-            try:
-                return call(*args, **kwargs)
-            finally:
-                self.spent[part] += time.perf_counter() - start
-                self.busy = False
-
-        return timed
 
 
 def overhead(*, profile: str, sparsity: float | None, threads: int, steps: int, repeats: int) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""What the benchmarks share: alternating runs, masked networks, and batches of noise."""
+"""What the benchmarks share: alternating runs, a stopwatch for parts, masked networks, batches of noise."""
 
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import torch
@@ -41,6 +42,29 @@ def alternating(calls: dict[str, Callable[[], None]], repeats: int) -> Rounds:
             taken[name].append(1000 * (time.perf_counter() - start))
             taken.cpu[name].append(1000 * (time.process_time() - cpu))
     return taken
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent inside wrapped calls, by part; calls within a wrapped call count for the outer one only."""
+
+    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("forward", "backward", "update"), 0.0))
+    busy: bool = False
+
+    def wrap(self, part: str, call):
+        """`call`, timed as `part`."""
+
+        def timed(*args, **kwargs):
+            if self.busy:
+                return call(*args, **kwargs)
+            self.busy, start = True, time.perf_counter()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self.spent[part] += time.perf_counter() - start
+                self.busy = False
+
+        return timed
 
 
 def median_ratio(slow: list[float], fast: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""Benchmarks on this machine: bench overhead, step, train, memory, kernels."""
+"""Benchmarks on this machine: bench overhead, step, sweep, train, memory, kernels, parts."""
 
 import json
 from typing import Annotated, Any
@@ -185,6 +185,31 @@ def kernels(
             for p in PRODUCTS
         )
         lines.append(f"{layer['layer']}: {'; '.join(parts)}")
+    _print(report, as_json, "\n".join(lines))
+
+
+@app.command()
+def parts(
+    width: Width = 64,
+    image: Image = 32,
+    batch: Batch = 32,
+    sparsity: Level = 0.95,
+    threads: Threads = 2,
+    repeats: Rounds = 7,
+    as_json: Json = False,
+) -> None:
+    """Where the time of a step goes, dense and sparse: convolutions, the update, and what is between.
+
+    Example: sparcl-lite bench parts --sparsity 0.95
+    """
+    _needs_numba()
+    from sparcl_lite.bench.parts import PARTS
+    from sparcl_lite.bench.parts import parts as measure
+
+    report = measure(width=width, image=image, batch=batch, sparsity=sparsity, threads=threads, repeats=repeats)
+    lines = [
+        f"{name}: {', '.join(f'{part} {report[name][part]:.1f} ms' for part in PARTS)}" for name in ("dense", "sparse")
+    ]
     _print(report, as_json, "\n".join(lines))
 
 

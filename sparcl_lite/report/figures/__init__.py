@@ -9,7 +9,7 @@ from sparcl_lite.report.figures.runs import (
     survival_by_layer,
     training_trace,
 )
-from sparcl_lite.report.figures.speed import acceleration, speed_by_sparsity
+from sparcl_lite.report.figures.speed import acceleration, speed_by_sparsity, speed_by_width, time_by_part
 from sparcl_lite.report.figures.studies import against_each, effects, one_at_a_time, removal
 from sparcl_lite.report.figures.style import PALETTE, save, use_style
 from sparcl_lite.report.figures.tables import (
@@ -39,7 +39,9 @@ __all__ = [
     "save",
     "sparse_rivals",
     "speed_by_sparsity",
+    "speed_by_width",
     "survival_by_layer",
+    "time_by_part",
     "training_trace",
     "use_style",
 ]

@@ -1,4 +1,4 @@
-"""Figures of measured speed: accuracy against acceleration, and speed-up against sparsity."""
+"""Figures of measured speed: against accuracy, sparsity and width, and where the time goes."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -30,4 +30,36 @@ def speed_by_sparsity(points: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     ax.axhline(1, color="#999999", linewidth=0.8)
     ax.set(xlabel="sparsity", ylabel="speed-up of a step over dense (×)")
     ax.legend()
+    return figure, points
+
+
+def speed_by_width(points: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Speed-up of a training step against the network's width, a line for each sparsity (columns width, ...)."""
+    figure, ax = plt.subplots(layout="constrained")
+    for (level, lines), marker in zip(points.groupby("sparsity"), "osD^vP", strict=False):
+        ordered = lines.sort_values("width")
+        ax.plot(ordered["width"], ordered["speedup"], marker=marker, label=f"{level:.0%} zeros")
+    ax.axhline(1, color="#999999", linewidth=0.8)
+    widths = sorted(points["width"].unique())
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(widths, [str(width) for width in widths])
+    ax.set(xlabel="channels of the first stage", ylabel="speed-up of a step over dense (×)")
+    ax.legend()
+    return figure, points
+
+
+def time_by_part(points: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Milliseconds of a step by engine, stacked by part (columns engine, part, ms)."""
+    figure, ax = plt.subplots(layout="constrained", figsize=(6.4, 2.6))
+    engines = list(points["engine"].unique())[::-1]
+    left = pd.Series(0.0, index=engines)
+    for part, lines in points.groupby("part", sort=False):
+        lengths = lines.set_index("engine")["ms"].reindex(engines)
+        ax.barh(engines, lengths, left=left, label=part)
+        left += lengths
+    for engine, total in left.items():
+        ax.annotate(f"{total:.0f} ms", (total, engine), xytext=(4, 0), textcoords="offset points", va="center")
+    ax.margins(x=0.12)
+    ax.set_xlabel("milliseconds of a training step")
+    ax.legend(fontsize=7)
     return figure, points

@@ -1,0 +1,85 @@
+"""Where the time of a training step goes, on PyTorch's dense layers and on the sparse engine."""
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.profiler import profile
+
+from sparcl_lite.bench.step import dense_steps, sparse_step
+from sparcl_lite.bench.timing import Stopwatch
+from sparcl_lite.result import environment
+from sparcl_lite.runs import using_threads
+from sparcl_lite.sparsity.engine.layers import SparseConvolution
+
+PARTS = ("convolutions, forward", "convolutions, backward", "update", "between")
+FORWARD, BACKWARD, UPDATE, BETWEEN = PARTS
+
+
+def parts(
+    *,
+    width: int = 64,
+    image: int = 32,
+    batch: int = 32,
+    sparsity: float = 0.95,
+    threads: int = 2,
+    repeats: int = 7,
+) -> dict[str, Any]:
+    """Milliseconds of each of `PARTS` of a step of ResNet-18, medians over alternating steps.
+
+    `between` is batch norm, ReLU, residual sums, layout, head and loss; with the sparse engine `update` has the masking
+    of gradients, too. The dense step is the one in channels_last, read from PyTorch's profiler.
+    """
+    with using_threads(threads):
+        dense = dense_steps("resnet18", width, image, batch)["channels_last"]
+        sparse, _ = sparse_step("resnet18", width, image, batch, sparsity, False)
+        for _ in range(2):
+            dense(), sparse()
+        rounds = [(_dense_parts(dense), _sparse_parts(sparse)) for _ in range(repeats)]
+    return {
+        name: {part: statistics.median(r[number][part] for r in rounds) for part in PARTS}
+        for number, name in enumerate(("dense", "sparse"))
+    } | {
+        "settings": {
+            "network": "resnet18", "width": width, "image": image, "batch": batch,
+            "sparsity": sparsity, "threads": threads, "repeats": repeats,
+        },
+        "environment": environment(threads, "cpu"),
+    }  # fmt: skip
+
+
+def _dense_parts(step: Callable[[], None]) -> dict[str, float]:
+    with profile() as profiler:
+        start = time.perf_counter()
+        step()
+        total = 1000 * (time.perf_counter() - start)
+    spent = {event.key: event.cpu_time_total / 1000 for event in profiler.key_averages()}
+    found = {
+        FORWARD: spent["aten::conv2d"],
+        BACKWARD: spent["aten::convolution_backward"],
+        UPDATE: next(ms for name, ms in spent.items() if name.startswith("Optimizer.step")),
+    }
+    return found | {BETWEEN: total - sum(found.values())}
+
+
+def _sparse_parts(step: Callable[[], None]) -> dict[str, float]:
+    watch = Stopwatch()
+    owners = {
+        (SparseConvolution, "forward"): "forward",
+        (SparseConvolution, "input_gradient"): "backward",
+        (SparseConvolution, "weight_gradient"): "backward",
+        (torch.optim.SGD, "step"): "update",
+    }
+    with ExitStack() as stack:
+        for (owner, name), part in owners.items():
+            stack.enter_context(patch.object(owner, name, watch.wrap(part, getattr(owner, name))))
+        start = time.perf_counter()
+        step()
+        total = 1000 * (time.perf_counter() - start)
+    forward, backward, update = (1000 * watch.spent[part] for part in ("forward", "backward", "update"))
+    found = {FORWARD: forward, BACKWARD: backward, UPDATE: update}
+    return found | {BETWEEN: total - sum(found.values())}
