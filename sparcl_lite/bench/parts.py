@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch.profiler import profile
+from torch.autograd.profiler import profile
 
 from sparcl_lite.bench.step import dense_steps, sparse_step
 from sparcl_lite.bench.timing import Stopwatch
@@ -53,7 +53,7 @@ def parts(
 
 
 def _dense_parts(step: Callable[[], None]) -> dict[str, float]:
-    with profile() as profiler:
+    with profile(use_kineto=False) as profiler:  # which would write to the terminal
         start = time.perf_counter()
         step()
         total = 1000 * (time.perf_counter() - start)
