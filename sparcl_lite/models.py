@@ -1,7 +1,8 @@
 """Networks: the CIFAR ResNet-18 of any width, and the small residual network of the `lite` profile.
 
 Both are one class; what is prunable in them is decided in `sparsity.masks`. Batch norm can keep separate statistics
-for the chunks (current batch, replay batches) of one joint pass.
+for the chunks (current batch, replay batches) of one joint pass. The first blocks can be frozen: they then run without
+any gradient bookkeeping and keep no maps.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from sparcl_lite.config.networks import ARCHITECTURES
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -28,6 +31,7 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
+        self.out_channels = channels
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
         self.bn1 = BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
@@ -39,17 +43,21 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+        return self.maps(x)[1]
+
+    def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both rectified maps: inside the block, and its output."""
+        inner = F.relu(self.bn1(self.conv1(x)))
+        return inner, F.relu(self.bn2(self.conv2(inner)) + self.shortcut(x))
 
 
 class ResNet(nn.Module):
-    """Residual network for small images: 3x3 stem, no max-pool, stages that double the channels and halve the size.
+    """Residual network for small images: 3x3 stem, no max-pool, stages that halve the size from one to the next.
 
     Parameters
     ----------
     channels_in, classes : image channels and width of the one shared head
-    width : channels of the first stage
+    widths : channels of each stage; the stem has those of the first
     blocks : residual blocks per stage
     stem_stride : 1 for CIFAR; 2 makes every later layer four times cheaper
 
@@ -57,6 +65,7 @@ class ResNet(nn.Module):
     ----------
     layout : memory format of the maps, and as built of the weights
     engine : runs the layers up to the head in another way, or None; see `sparsity.engine`
+    frozen : names of the first blocks, which do not train
     """
 
     layout = torch.channels_last
@@ -66,18 +75,20 @@ class ResNet(nn.Module):
         channels_in: int,
         classes: int,
         *,
-        width: int,
+        widths: tuple[int, ...],
         blocks: tuple[int, ...],
         stem_stride: int = 1,
     ):
         super().__init__()
-        self.entry = nn.Identity()  # every pass begins here, whatever runs it: the place for a hook
+        # Passes begin here, whatever runs them: places for hooks. Whole ones, those of `trunk`, those of `patterns`.
+        self.entry, self.trunk_entry, self.patterns_entry = nn.Identity(), nn.Identity(), nn.Identity()
         self.engine = None
-        self.conv1 = nn.Conv2d(channels_in, width, 3, stem_stride, 1, bias=False)
-        self.bn1 = BatchNorm2d(width)
-        self.stages, channels = [], width
-        for stage, count in enumerate(blocks):
-            out = width * 2**stage
+        self.frozen: tuple[str, ...] = ()
+        self.frozen_norm = "eval"
+        self.conv1 = nn.Conv2d(channels_in, widths[0], 3, stem_stride, 1, bias=False)
+        self.bn1 = BatchNorm2d(widths[0])
+        self.stages, channels = [], widths[0]
+        for stage, (count, out) in enumerate(zip(blocks, widths, strict=True)):
             layers = [
                 BasicBlock(channels if i == 0 else out, out, 2 if i == 0 and stage > 0 else 1) for i in range(count)
             ]
@@ -85,7 +96,10 @@ class ResNet(nn.Module):
             self.stages.append(f"layer{stage + 1}")
             channels = out
         self.linear = nn.Linear(channels, classes)
-        self._norms = [m for m in self.modules() if isinstance(m, BatchNorm2d)]
+        self.blocks = [
+            "stem",
+            *(f"{s}.{i}" for s, count in zip(self.stages, blocks, strict=True) for i in range(count)),
+        ]
         self.to(memory_format=self.layout)
 
     def forward(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
@@ -101,25 +115,94 @@ class ResNet(nn.Module):
 
     def dense_features(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
         """`features` as PyTorch computes them."""
-        for norm in self._norms:
-            norm.chunks = chunks
-        x = F.relu(self.bn1(self.conv1(x.contiguous(memory_format=self.layout))))
-        for name in self.stages:
-            x = getattr(self, name)(x)
+        self._set_chunks(chunks)
+        x = self._frozen_maps(x)
+        for name in self.blocks[len(self.frozen) :]:
+            x = self._run(name, x)
         return x.mean((2, 3))
 
+    def trunk(self, x: Tensor) -> Tensor:
+        """What the frozen blocks make of images, without a graph (the images themselves if nothing is frozen)."""
+        self._set_chunks(())
+        return self._frozen_maps(self.trunk_entry(x))
 
-ARCHITECTURES = {
-    "resnet18": {"blocks": (2, 2, 2, 2), "stem_stride": 1},
-    "small": {"blocks": (1, 1, 1), "stem_stride": 2},
-}
+    def patterns(self, maps: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Every rectified map of the last stage's trainable blocks, and the logits, from the maps of `trunk`."""
+        self._set_chunks(())
+        x, found = self.patterns_entry(maps), []
+        for name in self.blocks[len(self.frozen) :]:
+            if name.startswith(self.stages[-1]):
+                found += self.get_submodule(name).maps(x)
+                x = found[-1]
+            else:
+                x = self._run(name, x)
+        return found, self.linear(x.mean((2, 3)))
+
+    @property
+    def pattern_widths(self) -> list[int]:
+        """Channels of each map that `patterns` finds."""
+        names = [n for n in self.blocks[len(self.frozen) :] if n.startswith(self.stages[-1])]
+        blocks = [self.get_submodule(name) for name in names]
+        return [width for block in blocks for width in (block.conv1.out_channels, block.out_channels)]
+
+    def freeze(self, blocks: tuple[str, ...], norm: str = "eval") -> None:
+        """Train none of these first blocks; their batch norm uses running statistics (`eval`) or the batch's."""
+        self.frozen, self.frozen_norm = blocks, norm
+        modules = self._frozen_modules()
+        frozen = {id(p) for module in modules for p in module.parameters()}
+        for parameter in self.parameters():
+            parameter.requires_grad_(id(parameter) not in frozen)
+            if id(parameter) in frozen:
+                parameter.grad = None
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "ResNet":
+        """As in any module, but frozen blocks whose batch norm is that of evaluation stay in it."""
+        super().train(mode)
+        if self.frozen_norm == "eval":
+            for module in self._frozen_modules():
+                module.eval()
+        return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        stem = [self.conv1, self.bn1] if self.frozen else []
+        return stem + [self.get_submodule(name) for name in self.frozen[1:]]
+
+    @torch.no_grad()
+    def _frozen_maps(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=self.layout)
+        for name in self.frozen:
+            x = self._run(name, x)
+        return x
+
+    def _run(self, name: str, x: Tensor) -> Tensor:
+        return F.relu(self.bn1(self.conv1(x))) if name == "stem" else self.get_submodule(name)(x)
+
+    def _set_chunks(self, chunks: tuple[int, ...]) -> None:
+        for module in self.modules():
+            if isinstance(module, BatchNorm2d):
+                module.chunks = chunks
 
 
-def build(architecture: str, *, width: int, channels: int, classes: int, seed: int) -> ResNet:
-    """A network with PyTorch's default initialisation, drawn from `seed` and from nothing else."""
+def build(
+    architecture: str, *, width: int, channels: int, classes: int, seed: int, widths: tuple[int, ...] = ()
+) -> ResNet:
+    """A network with PyTorch's default initialisation, drawn from `seed` and from nothing else.
+
+    Stages double their channels, beginning with `width`, unless `widths` says otherwise.
+    """
+    shape = ARCHITECTURES[architecture]
+    widths = widths or tuple(width * 2**stage for stage in range(len(shape["blocks"])))
+    with seeded(seed):
+        return ResNet(channels, classes, widths=widths, **shape)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """PyTorch's generator on the CPU begins at `seed` inside; afterwards it is where it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ResNet(channels, classes, width=width, **ARCHITECTURES[architecture])
+        yield
 
 
 @contextmanager

@@ -53,6 +53,8 @@ class RunResult(BaseModel):
     training_memory_bytes: dict[str, int]
     trace: dict[str, Any]
     sparse: dict[str, Any] = {}
+    method: dict[str, Any] = {}
+    pretraining: dict[str, Any] = {}
     environment: dict[str, Any]
     started: str
     finished: str

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -65,7 +66,8 @@ def _train(config: RunConfig, store: Store, device: str, threads: int, progress:
         saved = {"trainer": trainer.state_dict(), "started": state["started"], "peak": peak}
         store.save_checkpoint(config, saved)
 
-    trainer, state = _resume(config, store, lambda: Trainer(config, dataset, device=device, on_epoch=save))
+    new = partial(Trainer, config, dataset, device=device, on_epoch=save)
+    trainer, state = _resume(config, store, new)
     with tqdm(
         total=planned_steps(config),
         initial=int(trainer.totals["steps"]),
@@ -79,17 +81,17 @@ def _train(config: RunConfig, store: Store, device: str, threads: int, progress:
     return _result(trainer, state["started"], peak, environment(threads, device))
 
 
-def _resume(config: RunConfig, store: Store, new: Callable[[], Trainer]) -> tuple[Trainer, dict]:
+def _resume(config: RunConfig, store: Store, new: Callable[..., Trainer]) -> tuple[Trainer, dict]:
     """A trainer at the run's last checkpoint, or at its start, and what is known of the run so far."""
-    trainer, state = new(), store.load_checkpoint(config)
+    state = store.load_checkpoint(config)
     if state is not None:
         try:
+            trainer = new(from_state=True)
             trainer.load_state_dict(state["trainer"])
             return trainer, state
         except Exception as error:  # a sound file, but e.g. of another version of this package
             store.reject_checkpoint(config, error)
-            trainer = new()
-    return trainer, {"started": _now(), "peak": 0}
+    return new(), {"started": _now(), "peak": 0}
 
 
 def _result(trainer: Trainer, started: str, peak: int, where: dict) -> RunResult:
@@ -112,6 +114,8 @@ def _result(trainer: Trainer, started: str, peak: int, where: dict) -> RunResult
         training_memory_bytes=training_memory(config),
         trace=_columns(trainer.trace),
         sparse=trainer.sparsity.report() | (trainer.network.engine.report() if trainer.network.engine else {}),
+        method=trainer.method.report(),
+        pretraining=trainer.pretraining,
         environment=where,
         started=started,
         finished=_now(),
@@ -141,7 +145,7 @@ def _now() -> str:
 
 def _disk_bytes(config: RunConfig) -> int:
     """Two checkpoints (the old one stays until the new one is whole): weights, two masks, gradients and buffer."""
-    weights = sum(cost.parameters for cost in costs_of(config))
+    weights = sum(cost.parameters for cost in costs_of(config, config.tasks - 1))
     return 2 * (weights * (4 + 4 + 2) + training_memory(config)["buffer"]) + 2**20
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from sparcl_lite.config import RunConfig
+from sparcl_lite.config.networks import frozen_blocks
 from sparcl_lite.data.sources import Dataset
 from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import Task, TaskStream, samples_per_class, steps_per_epoch
@@ -21,7 +22,9 @@ from sparcl_lite.measure.flops import Ledger, PassCounter, costs_of
 from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
 from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.base import Passes
-from sparcl_lite.models import build
+from sparcl_lite.models import ResNet
+from sparcl_lite.networks import make, shape_of
+from sparcl_lite.pretraining import prepare, split_classes
 from sparcl_lite.replay import ReservoirBuffer
 from sparcl_lite.rng import Generators, derived_seed
 from sparcl_lite.sparsity import STRATEGIES
@@ -35,7 +38,8 @@ ACCUMULATED = ("presented", "offered", "steps", "weight_density_sum", "gradient_
 class Trainer:
     """One run in progress.
 
-    `on_epoch(trainer)` is called after every epoch, `on_step()` after every step.
+    `on_epoch(trainer)` is called after every epoch, `on_step()` after every step. With `from_state` the network is left
+    as it is built, since `load_state_dict` comes next: nothing is pre-trained or pruned again.
     """
 
     def __init__(
@@ -46,18 +50,14 @@ class Trainer:
         device: str = "cpu",
         on_epoch: Callable[["Trainer"], None] = lambda trainer: None,
         on_step: Callable[[], None] = lambda: None,
+        from_state: bool = False,
     ):
         self.config, self.on_epoch, self.on_step = config, on_epoch, on_step
         self.rng = Generators(config.seed)
+        source, dataset = split_classes(config, dataset, self.rng)
         self.stream = TaskStream(config, dataset, self.rng, device)
-        spec = dataset.spec
-        self.network = build(
-            config.network,
-            width=config.width,
-            channels=spec.channels,
-            classes=len(spec.classes),
-            seed=derived_seed(config.seed, "init"),
-        ).to(device)
+        self.network = make(shape_of(config), derived_seed(config.seed, "init")).to(device)
+        self.pretraining: dict = {} if from_state else prepare(config, self.network, source, dataset, device)
         method = METHODS[config.method]
         self.buffer = None
         if method.uses_buffer:
@@ -85,6 +85,7 @@ class Trainer:
         for number in range(first_phase, len(self.phases)):
             phase = self._phase(number)
             start = first_epoch if number == first_phase else 0
+            self._enter(number)
             if start == 0:
                 with self._timed("train"):
                     self.method.begin_task(phase, self.stream)
@@ -101,6 +102,13 @@ class Trainer:
             self.sparsity.end_task(phase)
             with self._timed("eval"):
                 self._evaluate(seen=self.config.tasks if len(self.phases) == 1 else number + 1)
+
+    def _enter(self, number: int) -> None:
+        """Freeze what this phase does not train, and count accordingly."""
+        frozen = frozen_blocks(self.config.network, self.config.boundary(number))
+        if isinstance(self.network, ResNet):
+            self.network.freeze(frozen, self.config.frozen_norm)
+        self.ledger.costs = costs_of(self.config, number)
 
     def _phase(self, number: int) -> Task:
         """The phase with all samples that its epochs present."""
@@ -134,7 +142,7 @@ class Trainer:
     def _edit_gradients(self, step: int) -> None:
         passed, weights = self.passes.take(), self.sparsity.weight_density
         needed = self.sparsity.edit_gradients(step, self.probe)
-        self.ledger.add_training(passed.training, weights, needed)
+        self.ledger.add_training(passed.training, weights, needed, passed.skipped)
         self.ledger.add_auxiliary(Passes(forward=passed.forward), weights)
 
     def _count_auxiliary(self) -> None:
@@ -182,6 +190,7 @@ class Trainer:
         """Everything that decides how the run goes on: live tensors, to be saved before the next step."""
         return {
             "position": self.position,
+            "pretraining": self.pretraining,
             "network": self.network.state_dict(),
             "buffer": None if self.buffer is None else self.buffer.state_dict(),
             "method": self.method.state_dict(),
@@ -198,6 +207,7 @@ class Trainer:
     def load_state_dict(self, state: dict) -> None:
         """Continue where `state` was taken."""
         self.position = tuple(state["position"])
+        self.pretraining = state.get("pretraining", {})
         self.network.load_state_dict(state["network"])
         if self.buffer is not None:
             self.buffer.load_state_dict(state["buffer"])

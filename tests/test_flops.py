@@ -1,11 +1,13 @@
 """FLOPs: every published value, the honest plan against real runs, and ledgers by hand."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
-from sparcl_lite.config import METHODS, PACKING_METHODS, RigL, RunConfig, SparCL, StaticMask
+from sparcl_lite.config import METHODS, RigL, RunConfig, SparCL, StaticMask
+from sparcl_lite.config.run import DENSE_METHODS
 from sparcl_lite.data.sources import load
 from sparcl_lite.measure.flops import (
     LayerCost,
@@ -91,7 +93,7 @@ def test_honest_dense_counts_with_replay_from_the_second_task(method, honest):
 
 # Stem, one prunable layer, head; costs chosen so that every part is a different number.
 COSTS = (
-    LayerCost("stem", macs=10, outputs=5, parameters=7, prunable=False),
+    LayerCost("stem", macs=10, outputs=5, parameters=7, prunable=False, needs_input_gradient=False),
     LayerCost("block", macs=100, outputs=3, parameters=50, prunable=True),
     LayerCost("head", macs=1, outputs=2, parameters=4, prunable=False),
 )
@@ -110,6 +112,31 @@ def test_ledger_by_hand():
     assert ledger.total == sum(ledger.by_part().values()) == 366 + 306 + 216 + 448
     assert macs(COSTS) == 111
     assert density_factor(COSTS, 0.1) == pytest.approx(21 / 111)
+
+
+def test_ledger_of_frozen_layers_by_hand():
+    frozen = tuple(replace(c, trains=False, needs_input_gradient=False) for c in COSTS[:2])
+    head = replace(COSTS[2], needs_input_gradient=False)  # what it reads is constant
+    ledger = Ledger((*frozen, head))
+    ledger.add_training(5, {}, {}, skipped=2)
+    assert ledger.forward == 2 * (3 * (10 + 100 + 1) + 2 * 1)
+    assert ledger.input_gradient == 0
+    assert ledger.weight_gradient == 2 * 5 * 1
+    ledger.add_auxiliary(Passes(forward=3), {})
+    assert ledger.auxiliary == 2 * 3 * 111
+
+
+def test_pass_counter_knows_passes_that_begin_above_the_frozen_blocks():
+    network = build("small", width=8, channels=1, classes=10, seed=0).train()
+    network.freeze(("stem", "layer1.0"))
+    counter, x = PassCounter(network), torch.zeros(3, 1, 8, 8)
+    maps = network.trunk(x)
+    with torch.no_grad():
+        network.patterns(maps)
+    assert counter.take() == Passes(forward=3)  # both parts, once
+    network.patterns(maps)
+    network(x)
+    assert counter.take() == Passes(training=6, skipped=3)
 
 
 def test_pass_counter_tells_training_from_forward_passes_and_follows_copies():
@@ -135,8 +162,8 @@ SPARSE = {
 
 @pytest.mark.parametrize(
     ("method", "sparse"),
-    [(m, s) for m in METHODS for s in SPARSE if s in ("dense", "paper") and m not in PACKING_METHODS]
-    + [(m, "dense") for m in PACKING_METHODS]
+    [(m, s) for m in METHODS for s in SPARSE if s in ("dense", "paper") and m not in DENSE_METHODS]
+    + [(m, "dense") for m in DENSE_METHODS]
     + [(m, s) for m in ("sgd", "er", "der++") for s in ("official", "snip", "rigl")],
 )
 def test_plan_equals_the_ledger_of_a_real_run(method, sparse):
@@ -153,7 +180,45 @@ def test_plan_equals_the_ledger_of_a_real_run(method, sparse):
         assert counted == pytest.approx(planned, rel=1e-12 if sparse == "dense" else 1e-2)
     assert trainer.totals["steps"] == planned_steps(config)
     assert (counted["importance"] > 0) == (sparse in ("paper", "snip"))
-    assert (counted["auxiliary"] > 0) == (method in ("ewc", "lwf", "icarl", "fdr"))
+    assert (counted["auxiliary"] > 0) == (method in ("ewc", "lwf", "icarl", "fdr", "lightcl"))
+
+
+FROZEN = {
+    "freeze-only": {"method": "sgd", "freeze": "layer2", "freeze_first_task": True},
+    "er": {"method": "er", "freeze": "layer1", "buffer_size": 15},
+    "official": {"method": "lightcl", "lightcl": {"variant": "official"}},
+    "old": {"method": "lightcl", "lightcl": {"reference": "old", "channels": "random"}},
+    "unfrozen": {"method": "lightcl", "freeze": "none"},
+    "pruned": {"method": "lightcl", "width": 16, "lightcl": {"prune": (0.2, 0.5, 0.8)}},
+    "pretrained": {
+        "method": "lightcl",
+        "width": 16,
+        "pretraining": "disjoint",
+        "pretraining_epochs": 1,
+        "lightcl": {"variant": "official", "prune": (0.2, 0.5, 0.8)},
+    },
+}
+
+
+@pytest.mark.parametrize("case", FROZEN)
+def test_plan_equals_the_ledger_with_frozen_and_pruned_layers(case):
+    config = RunConfig(profile="smoke", images_per_class=25, epochs=2, **FROZEN[case])
+    trainer = Trainer(config, DIGITS)
+    trainer._evaluate = lambda seen: None
+    trainer.run()
+    counted = trainer.ledger.by_part()
+    assert counted == pytest.approx(planned_ledger(config).by_part(), rel=1e-12)
+    assert trainer.totals["steps"] == planned_steps(config)
+    backward = counted["input_gradient"] + counted["weight_gradient"]
+    assert (backward < 1.9 * counted["forward"]) == (case != "unfrozen")
+
+
+@pytest.mark.parametrize(("dataset", "unit", "published"), [("cifar10", 1e15, 5.4), ("tiny-imagenet", 1e16, 8.6)])
+def test_lightcl_costs_what_its_table_says(dataset, unit, published):
+    """The table's training set is 90 % of ours."""
+    found = 0.9 * paper_flops(paper("lightcl", dataset)) / unit
+    assert found == pytest.approx(published, rel=0.02)
+    assert paper_flops(paper("sgd", freeze="layer3")) < paper_flops(paper("sgd")) / 2
 
 
 def test_training_memory_by_hand():

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from sparcl_lite.config import PACKING_METHODS, REPLAY_METHODS, RunConfig
+from sparcl_lite.config import REPLAY_METHODS, TASK_AWARE_METHODS, RunConfig
 from sparcl_lite.data.streams import Batch, Task
 from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.base import cross_entropy
@@ -198,7 +198,7 @@ def test_an_empty_buffer_leaves_the_current_loss(name):
     assert method.loss(now)[0].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in PACKING_METHODS])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in TASK_AWARE_METHODS])
 def test_only_replay_methods_fill_the_buffer(name):
     method = make(name, filled=0)
     optimizer = torch.optim.SGD(method.network.parameters(), lr=0.1)

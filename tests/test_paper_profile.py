@@ -47,6 +47,7 @@ def first_steps(trainer, losses):
     for number, steps in enumerate(STEPS):
         trainer.stream.epoch = lambda *arguments, steps=steps: islice(epoch(*arguments), steps)
         phase = trainer._phase(number)
+        trainer._enter(number)
         method.begin_task(phase, trainer.stream)
         trainer._count_auxiliary()
         trainer.sparsity.begin_task(phase)
@@ -56,13 +57,18 @@ def first_steps(trainer, losses):
         trainer.sparsity.end_task(phase)
 
 
-def trainer_of(dataset, method, sparse=None):
-    small = {"epochs": 5 if sparse else 1, "batch_size": BATCH, "replay_batch_size": BATCH}
-    config = RunConfig(profile="paper", dataset=dataset, method=method, sparse=sparse, buffer_size=500, **small)
+def trainer_of(dataset, method, sparse=None, **settings):
+    settings = {"epochs": 5 if sparse else 1, "batch_size": BATCH, "replay_batch_size": BATCH} | settings
+    config = RunConfig(
+        **{"profile": "paper", "buffer_size": 500, "sparse": sparse} | settings, dataset=dataset, method=method
+    )
     return Trainer(config, generated(dataset))
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "joint"])
+OWN_COSTS = ("joint", "pnn", "lightcl")
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in OWN_COSTS])
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_method_trains_at_full_width(dataset, method):
     trainer, losses = trainer_of(dataset, method), []
@@ -81,6 +87,34 @@ def test_every_method_trains_at_full_width(dataset, method):
     assert (trainer.ledger.forward > current * unit) == bool(replayed)
     backward = trainer.ledger.input_gradient + trainer.ledger.weight_gradient
     assert backward == pytest.approx(2 * trainer.ledger.forward, rel=0.01)
+
+
+@pytest.mark.parametrize("lightcl", [{}, {"variant": "official"}, {"prune": (0.2, 0.2, 0.7, 0.8)}], ids=str)
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_lightcl_trains_at_full_width(dataset, lightcl):
+    trainer, losses = trainer_of(dataset, "lightcl", buffer_size=4, lightcl=lightcl), []
+    first_steps(trainer, losses)
+    assert len(losses) == sum(STEPS)
+    assert all(map(math.isfinite, losses))
+    assert trainer.network.frozen[-1] == "layer3.1"
+    below = [p for name, p in trainer.network.named_parameters() if not name.startswith(("layer4", "linear"))]
+    assert all(p.grad is None and not p.requires_grad for p in below)
+    assert len(trainer.method.masks) == 4
+    width = trainer.network.layer4[1].out_channels
+    assert all(int(m.sum()) >= 77 for m in trainer.method.masks)
+    assert width == (102 if "prune" in lightcl else 512)
+    backward = trainer.ledger.input_gradient + trainer.ledger.weight_gradient
+    assert backward < 1.5 * trainer.ledger.forward
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_progressive_networks_train_at_full_width(dataset):
+    trainer, losses = trainer_of(dataset, "pnn", tasks=2), []
+    first_steps(trainer, losses)
+    assert all(map(math.isfinite, losses))
+    assert len(trainer.network.columns) == 2
+    assert all(p.grad is None for p in trainer.network.columns[0].parameters())
+    assert trainer.network.columns[1].linear.out_features == DATASETS[dataset][1]
 
 
 def test_joint_trains_on_all_classes_at_full_width():

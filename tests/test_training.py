@@ -41,6 +41,8 @@ def results(trainer):
         "totals": trainer.totals,
         "trace": trainer.trace,
         "sparse": trainer.sparsity.report(),
+        "method": trainer.method.report(),
+        "pretraining": trainer.pretraining,
         "buffer": trainer.buffer.contents().labels.tolist() if trainer.buffer else None,
     }
 
@@ -125,6 +127,10 @@ RESUMED = {
     "paper": {"sparse": SparCL(gradient_interval=2)},
     "rigl": {"sparse": RigL(interval=3)},
     "snip": {"sparse": StaticMask(kind="snip")},
+    "frozen": {"method": "er", "freeze": "layer1"},
+    "old": {"method": "lightcl", "lightcl": {"variant": "official", "reference": "old", "channels": "random"}},
+    "pretrained": {"method": "lightcl", "pretraining": "disjoint", "pretraining_epochs": 1, "freeze": "layer1"},
+    "pruned": {"method": "lightcl", "width": 16, "lightcl": {"variant": "official", "prune": (0.2, 0.5, 0.8)}},
 } | {m: {"method": m, "penalty": 0.1} for m in METHODS if m not in ("sgd", "joint", "er", "der", "der++")}
 
 
@@ -139,7 +145,7 @@ def test_resume_at_epoch_ends_continues_bit_for_bit(case):
     many = case in ("official", "paper")
     for position in [(0, 1), (0, 3), (0, 4), (1, 2), (1, 4)] if many else [(0, 3), (1, 1), (1, 3)]:
         torch.manual_seed(sum(position))
-        resumed = Trainer(config, DIGITS)
+        resumed = Trainer(config, DIGITS, from_state=True)
         resumed.load_state_dict(torch.load(io.BytesIO(states[position]), weights_only=False))
         assert resumed.position == position
         resumed.run()

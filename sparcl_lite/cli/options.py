@@ -12,12 +12,14 @@ Profile = Annotated[str, typer.Option(help="smoke, lite or paper")]
 StorePath = Annotated[Path, typer.Option(help="folder of finished runs", envvar="SPARCL_LITE_STORE")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, and nothing else, on stdout")]
 Dataset = Annotated[str | None, typer.Option(help="data set; the profile's own when left out")]
-Method = Annotated[str, typer.Option(help="sgd, joint, ewc, lwf, packnet, lps, agem, icarl, fdr, er, der or der++")]
+Method = Annotated[
+    str, typer.Option(help="sgd, joint, ewc, lwf, packnet, lps, pnn, agem, icarl, fdr, er, der, der++ or lightcl")
+]
 SPARSE_KINDS = "sparcl, snip, rigl, random, magnitude"
 Sparse = Annotated[str | None, typer.Option(help=f"{SPARSE_KINDS}; dense when left out")]
 Sparsity = Annotated[float | None, typer.Option(help="share of zero weights, 0 <= s < 1")]
 BufferSize = Annotated[int | None, typer.Option(help="samples that the replay buffer holds")]
-Variant = Annotated[str, typer.Option(help="of sparcl: paper, or official: as the authors' code behaves")]
+Variant = Annotated[str, typer.Option(help="of sparcl or lightcl: paper, or official: as the authors' code behaves")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="any field: lr=0.05, sparse.p_intra=0.005; repeatable")]
 Scheduler = Annotated[str | None, typer.Option(help="address of a Dask scheduler; this machine when left out")]
 Seeds = Annotated[int, typer.Option(min=1, help="runs per table row, at most")]
@@ -38,8 +40,10 @@ def config_from(
             given["sparse"]["sparsity"] = sparsity
     elif sparsity is not None:
         raise KitError(f"sparsity = {sparsity}: needs --sparse; allowed: {SPARSE_KINDS}")
+    elif method == "lightcl":
+        given["lightcl"] = {"variant": variant}
     elif variant != "paper":
-        raise KitError(f"variant = {variant!r}: needs --sparse sparcl")
+        raise KitError(f"variant = {variant!r}: needs --sparse sparcl or --method lightcl")
     for name, value in assignments(settings).items():
         place = given
         *parents, last = name.split(".")

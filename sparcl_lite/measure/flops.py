@@ -3,6 +3,7 @@
 1 multiply-accumulate (MAC) = 2 FLOPs; convolutions and linear layers only, as in the paper. See docs/metrics.md.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -12,12 +13,14 @@ import torch
 from torch import nn
 
 from sparcl_lite.config import RigL, RunConfig, SparCL, StaticMask
+from sparcl_lite.config.networks import frozen_blocks
 from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import samples_per_class, steps_per_epoch
 from sparcl_lite.masks import prunable_weights
 from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.base import Passes
-from sparcl_lite.models import build
+from sparcl_lite.models import ResNet, build
+from sparcl_lite.networks import Shape, make, shape_of
 from sparcl_lite.sparsity.rigl import drop_fraction, schedule_at
 from sparcl_lite.sparsity.schedule import data_fraction, mask_adjustment, samples_in_epoch
 
@@ -28,19 +31,29 @@ Densities = dict[str, float]
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One convolution or linear layer: MACs and output values per image, and whether SparCL prunes it."""
+    """One convolution or linear layer: MACs and output values per image, and whether SparCL prunes it.
+
+    `trains`, `needs_input_gradient`: what a training pass computes for it in the backward direction.
+    """
 
     name: str
     macs: int
     outputs: int
     parameters: int
     prunable: bool
+    trains: bool = True
+    needs_input_gradient: bool = True
 
 
 @cache
 def layer_costs(network: str, width: int, channels: int, size: int, classes: int) -> tuple[LayerCost, ...]:
     """Costs of every layer for one `size` x `size` image, in order of execution."""
-    model = build(network, width=width, channels=channels, classes=classes, seed=0).eval()
+    model = build(network, width=width, channels=channels, classes=classes, seed=0)
+    return measured_costs(model, channels, size)
+
+
+def measured_costs(model: nn.Module, channels: int, size: int) -> tuple[LayerCost, ...]:
+    """Costs of the layers that a pass of one image runs, in that order; autograd says what backward would compute."""
     prunable, found, handles = prunable_weights(model), [], []
 
     def record(name: str) -> Callable:
@@ -48,24 +61,36 @@ def layer_costs(network: str, width: int, channels: int, size: int, classes: int
             values = output[0].numel()
             macs = values * module.weight[0].numel()
             count = sum(p.numel() for p in module.parameters())
-            found.append(LayerCost(f"{name}.weight", macs, values, count, f"{name}.weight" in prunable))
+            backward = module.weight.requires_grad, inputs[0].requires_grad
+            found.append(LayerCost(f"{name}.weight", macs, values, count, f"{name}.weight" in prunable, *backward))
 
         return hook
 
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             handles.append(module.register_forward_hook(record(name)))
-    with torch.no_grad():
-        model(torch.zeros(1, channels, size, size))
+    with torch.enable_grad():
+        model.eval()(torch.zeros(1, channels, size, size))
     for handle in handles:
         handle.remove()
     return tuple(found)
 
 
-def costs_of(config: RunConfig) -> tuple[LayerCost, ...]:
-    """Layer costs of the configuration's network on its data set."""
-    spec = SPECS[config.dataset]
-    return layer_costs(config.network, config.width, spec.channels, spec.size, len(spec.classes))
+def costs_of(config: RunConfig, task: int = 0) -> tuple[LayerCost, ...]:
+    """Layer costs of the configuration's network on its data set, as it trains in this task (counted from 0)."""
+    frozen = frozen_blocks(config.network, config.boundary(task))
+    column = task if config.method == "pnn" else 0
+    return _costs(shape_of(config), SPECS[config.dataset].size, frozen, column)
+
+
+@cache
+def _costs(shape: Shape, size: int, frozen: tuple[str, ...], column: int) -> tuple[LayerCost, ...]:
+    network = make(shape, seed=0)
+    if shape.columns:
+        network.use(column)
+    elif frozen:
+        network.freeze(frozen)
+    return measured_costs(network, shape.channels, size)
 
 
 def macs(costs: tuple[LayerCost, ...], density: Densities | None = None) -> float:
@@ -83,12 +108,15 @@ def paper_flops(config: RunConfig) -> float:
     """Training FLOPs in the paper's convention.
 
     units x 2 MACs x training images x epochs x D(s) x mean data fraction x 0.90 with DGM. Forward and backward of the
-    current batch are 3 units; each replay (or teacher) pass counts one forward pass, in all tasks.
+    current batch are 3 units; each replay (or teacher) pass counts one forward pass, in all tasks. Frozen layers have
+    no backward pass: in the last task's state, as LightCL's table counts all of them.
     """
     costs, spec, sparse = costs_of(config), SPECS[config.dataset], config.sparse
-    images = samples_per_class(config, spec) * len(spec.classes)
+    images = samples_per_class(config, spec) * config.classes
     unit = FLOPS_PER_MAC * macs(costs) * images * config.epochs
-    total = METHODS[config.method].paper_units(config) * unit
+    last = costs_of(config, config.tasks - 1)
+    trained = macs(tuple(c for c in last if c.trains)) / macs(last)
+    total = METHODS[config.method].paper_units(config, trained) * unit
     if sparse:
         total *= density_factor(costs, sparse.weight_density)
         total *= data_fraction(sparse, config.epochs)
@@ -101,7 +129,7 @@ class Ledger:
     """Honest FLOPs: what was executed, by part, at the densities of the moment.
 
     A dense engine that multiplies masks onto dense weights does not save these operations; the ledger counts what a
-    sparse one has to do.
+    sparse one has to do. `costs` are those of the task that is trained, with its frozen layers.
     """
 
     costs: tuple[LayerCost, ...]
@@ -111,11 +139,22 @@ class Ledger:
     importance: float = 0.0
     auxiliary: float = 0.0
 
-    def add_training(self, samples: int, weights: Densities, gradients: Densities) -> None:
-        """Forward and backward of so many samples (no input gradient at the stem)."""
-        self.forward += FLOPS_PER_MAC * samples * macs(self.costs, weights)
-        self.input_gradient += FLOPS_PER_MAC * samples * macs(self.costs[1:], weights)
-        self.weight_gradient += FLOPS_PER_MAC * samples * macs(self.costs, gradients)
+    @property
+    def trained(self) -> tuple[LayerCost, ...]:
+        """Layers with a weight gradient."""
+        return tuple(c for c in self.costs if c.trains)
+
+    @property
+    def differentiated(self) -> tuple[LayerCost, ...]:
+        """Layers with an input gradient: none at the stem, nor up to the first trainable layers."""
+        return tuple(c for c in self.costs if c.needs_input_gradient)
+
+    def add_training(self, samples: int, weights: Densities, gradients: Densities, skipped: int = 0) -> None:
+        """Forward and backward of so many samples; the frozen layers' forward of `skipped` ones was done before."""
+        frozen = tuple(c for c in self.costs if not c.trains)
+        self.forward += FLOPS_PER_MAC * (samples * macs(self.costs, weights) - skipped * macs(frozen, weights))
+        self.input_gradient += FLOPS_PER_MAC * samples * macs(self.differentiated, weights)
+        self.weight_gradient += FLOPS_PER_MAC * samples * macs(self.trained, gradients)
 
     def add_importance(self, samples: int, weights: Densities) -> None:
         """Passes that only measure the gradients of existing prunable weights (for CWI and CGI)."""
@@ -126,7 +165,7 @@ class Ledger:
 
     def add_auxiliary(self, passes: Passes, weights: Densities) -> None:
         """What a method does beside its training steps: teachers, Fisher information, features of exemplars."""
-        parts = (self.costs, self.costs[1:], self.costs)
+        parts = (self.costs, self.differentiated, self.trained)
         backward = sum(macs(part, weights) for part in parts) if passes.training else 0.0
         forward = macs(self.costs, weights) if passes.forward else 0.0
         self.auxiliary += FLOPS_PER_MAC * (passes.training * backward + passes.forward * forward)
@@ -146,17 +185,25 @@ class PassCounter:
     """Counts the samples of every pass through the network, and through copies made of it, until someone asks."""
 
     def __init__(self, network: nn.Module):
-        counts = self.counts = {"training": 0, "forward": 0}
+        counts = self.counts = Counter()
 
-        def count(module: nn.Module, inputs: tuple) -> None:  # no method: copies of the network share this one
-            counts["training" if torch.is_grad_enabled() else "forward"] += len(inputs[0])
+        def counter(begins: int) -> Callable:  # no methods: copies of the network share these
+            def count(module: nn.Module, inputs: tuple) -> None:
+                if begins >= 0:
+                    counts["training" if torch.is_grad_enabled() else "forward"] += len(inputs[0])
+                counts["skipped"] += begins * len(inputs[0])
 
-        network.entry.register_forward_pre_hook(count)
+            return count
+
+        network.entry.register_forward_pre_hook(counter(0))
+        if isinstance(network, ResNet):  # its passes can also end or begin between frozen and trainable blocks
+            network.trunk_entry.register_forward_pre_hook(counter(-1))
+            network.patterns_entry.register_forward_pre_hook(counter(1))
 
     def take(self) -> Passes:
         """The passes since the last call: with a graph (training), and without one."""
         taken = Passes(**self.counts)
-        self.counts.update(training=0, forward=0)
+        self.counts.clear()
         return taken
 
 
@@ -194,6 +241,7 @@ class _Plan:
     def run_task(self, task: int, size: int) -> None:
         """All epochs of a task of so many samples, and what the method does around them."""
         config, self.size = self.config, size
+        self.ledger.costs = costs_of(config, task)
         presented = self.method.planned_samples(config, task, size)
         steps = sum(
             steps_per_epoch(config, samples_in_epoch(self.sparse, presented, e, config.epochs))
@@ -225,8 +273,8 @@ class _Plan:
         before = np.arange(steps) * config.batch_size  # samples shown in this epoch before each step
         current = np.minimum(config.batch_size, samples - before)
         filled = self.buffered(task, self.shown + before)
-        draws = self.method.replay_passes * (task >= config.replay_from_task)
-        passed = current + draws * np.minimum(config.replay_batch_size, filled)
+        passed = current + self.method.planned_replay(config, task, filled)
+        skipped = int(self.method.planned_skips(config, task, filled).sum())
         dense_gradient = np.zeros(steps, dtype=bool)
         weights = self.uniform(self.density)
         gradients = full = weights
@@ -240,7 +288,7 @@ class _Plan:
             moves = [drop_fraction(self.sparse, start + done + step, total) > 0 for step in range(steps)]
             dense_gradient, full = np.array(moves, dtype=bool), self.uniform(1.0)
         self.ledger.add_training(int(passed[dense_gradient].sum()), weights, full)
-        self.ledger.add_training(int(passed[~dense_gradient].sum()), weights, gradients)
+        self.ledger.add_training(int(passed[~dense_gradient].sum()), weights, gradients, skipped)
         self.shown += int(current.sum())
         return steps
 

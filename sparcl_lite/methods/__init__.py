@@ -8,8 +8,10 @@ from sparcl_lite.methods.ewc import OnlineEWC
 from sparcl_lite.methods.fdr import FDR
 from sparcl_lite.methods.finetune import SGD, Joint
 from sparcl_lite.methods.icarl import ICaRL
+from sparcl_lite.methods.lightcl import LightCL
 from sparcl_lite.methods.lwf import LwF
 from sparcl_lite.methods.packnet import LPS, PackNet
+from sparcl_lite.methods.pnn import PNN
 
 METHODS: dict[str, type[Method]] = {
     "sgd": SGD,
@@ -18,12 +20,14 @@ METHODS: dict[str, type[Method]] = {
     "lwf": LwF,
     "packnet": PackNet,
     "lps": LPS,
+    "pnn": PNN,
     "agem": AGEM,
     "icarl": ICaRL,
     "fdr": FDR,
     "er": ER,
     "der": DER,
     "der++": DERpp,
+    "lightcl": LightCL,
 }
 
 __all__ = ["METHODS", "Method"]

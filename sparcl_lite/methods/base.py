@@ -26,10 +26,14 @@ def is_among(classes: Tensor, count: int) -> Tensor:
 
 
 class Passes(NamedTuple):
-    """Samples that went through the network: forward and backward (`training`), or `forward` only."""
+    """Samples that went through the network: forward and backward (`training`), or `forward` only.
+
+    So many of them (`skipped`) began above the frozen blocks, whose maps were kept from before.
+    """
 
     training: int = 0
     forward: int = 0
+    skipped: int = 0
 
 
 class Method:
@@ -123,9 +127,9 @@ class Method:
     # What a run will cost, known from its configuration; `size` is a task's number of samples.
 
     @classmethod
-    def paper_units(cls, config: RunConfig) -> float:
-        """Forward passes over the task's data in the SparCL paper's convention."""
-        return cls.forward_units
+    def paper_units(cls, config: RunConfig, trained: float) -> float:
+        """Forward passes over the task's data in the SparCL paper's convention; `trained`: share that is not frozen."""
+        return cls.forward_units - 2 * (1 - trained)
 
     @staticmethod
     def planned_samples(config: RunConfig, task: int, size: int) -> int:
@@ -137,10 +141,25 @@ class Method:
         """Entries in the buffer during this task, after so many samples of the run were shown."""
         return np.minimum(config.buffer_size, shown)
 
+    @classmethod
+    def planned_replay(cls, config: RunConfig, task: int, filled: np.ndarray) -> np.ndarray:
+        """Samples that each step passes beside its batch, with so many entries in the buffer."""
+        draws = cls.replay_passes * (task >= config.replay_from_task)
+        return draws * np.minimum(config.replay_batch_size, filled)
+
+    @staticmethod
+    def planned_skips(config: RunConfig, task: int, filled: np.ndarray) -> np.ndarray:
+        """Of these, how many begin above the frozen blocks, whose maps were kept."""
+        return np.zeros_like(filled)
+
     @staticmethod
     def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
         """Passes outside training steps and those of a teacher; `shown` samples are presented in all epochs."""
         return Passes()
+
+    def report(self) -> dict:
+        """What a finished run should remember of the method, as JSON values."""
+        return {}
 
     def state_dict(self) -> dict:
         """What the method must remember beyond network and buffer."""

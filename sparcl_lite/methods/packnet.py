@@ -80,7 +80,7 @@ class PackNet(Method):
         return torch.func.functional_call(self.network, own, (inputs,))
 
     @classmethod
-    def paper_units(cls, config: RunConfig) -> float:
+    def paper_units(cls, config: RunConfig, trained: float) -> float:
         """Task t trains t / T of the weights: (T + 1) / 2T of them on average."""
         return cls.forward_units * (config.tasks + 1) / (2 * config.tasks)
 

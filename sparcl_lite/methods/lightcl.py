@@ -1,0 +1,147 @@
+"""LightCL (Wang et al., ASP-DAC 2025): freeze what generalises, hold the feature patterns of what does not."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparcl_lite.config import RunConfig
+from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.masks import keep_top
+from sparcl_lite.methods.base import Method, Passes
+from sparcl_lite.models import frozen_statistics
+from sparcl_lite.replay import Memory
+
+
+class LightCL(Method):
+    """L = CE(f(x), y) + beta [ sum_l sum_B |m_l (h_l(x') - h*_l(x'))|^2 + sum_B |f(x') - f*(x')|^2 ].
+
+    x' are the B reference samples of a task, augmented once; h_l the rectified maps of the last stage's trainable
+    blocks; h*, f* what the network said of x' as the task began; m_l the channels that mattered to any earlier task:
+    those of highest summed activation on one batch as it ended. The first task has the first term only. The trunk
+    below is frozen by the run's `freeze`, so x' needs to pass it once a task: the same batch makes the same maps.
+    """
+
+    uses_buffer = True
+    fills_each_step = False
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        self.settings, self.channels = self.config.lightcl, pattern_channels(self.config)
+        self.masks: list[Tensor] = []  # by map: the channels (C,) of the pattern
+        self.inputs: Tensor | None = None  # reference samples
+        self.maps: Tensor | None = None  # what the frozen blocks make of them
+        self.held: list[Tensor] = []  # h*, and at last f*
+
+    def begin_task(self, task: Task, stream: TaskStream) -> None:
+        """Choose the reference samples, and record what the network says of them."""
+        if task.index == 0:
+            return
+        if self.settings.reference == "new":
+            self.buffer.replace([self._drawn(task, stream, self.config.buffer_size)])
+        self.inputs = self.augment(self.buffer.contents().images)
+        self.network.train()
+        with torch.no_grad(), frozen_statistics(self.network):
+            self.maps = self.network.trunk(self.inputs)
+            patterns, logits = self.network.patterns(self.maps)
+        self.held = [*patterns, logits]
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """CE of the current batch, and how far the reference's patterns have moved."""
+        change = self._change() if self.held else 0.0
+        (logits,) = self.forward(batch, [])
+        return self.current_loss(logits, batch) + self.config.beta * change, logits
+
+    def _change(self) -> Tensor:
+        maps = self.maps if self.settings.keep_trunk else self.network.trunk(self.inputs)
+        patterns, logits = self.network.patterns(maps)
+        *held, held_logits = self.held
+        change = (logits - held_logits).square().sum() if self.settings.logits else torch.zeros(())
+        for mask, now, then in zip(self.masks, patterns, held, strict=True):
+            change = change + (now[:, mask] - then[:, mask]).square().sum()
+        return change
+
+    def end_task(self, task: Task, stream: TaskStream) -> None:
+        """Add the channels that matter to this task to the patterns."""
+        chosen = self._random_channels() if self.settings.channels == "random" else self._active_channels(task, stream)
+        self.masks = [old | new for old, new in zip(self.masks, chosen, strict=True)] if self.masks else chosen
+        if self.settings.reference == "old":
+            everything = self._drawn(task, stream, len(task.samples))
+            self.buffer.add(everything.images, everything.labels, everything.logits)
+
+    @torch.no_grad()
+    def _active_channels(self, task: Task, stream: TaskStream) -> list[Tensor]:
+        images = self._drawn(task, stream, self.config.batch_size).images
+        self.network.train()
+        with frozen_statistics(self.network):
+            patterns, _ = self.network.patterns(self.network.trunk(self.augment(images)))
+        return [most_active(maps, self.channels) for maps in patterns]
+
+    def _random_channels(self) -> list[Tensor]:
+        scores = [torch.rand(width, generator=self.buffer.generator) for width in self.network.pattern_widths]
+        return [top(score.to(self.buffer.device), self.channels) for score in scores]
+
+    def _drawn(self, task: Task, stream: TaskStream, count: int) -> Memory:
+        """Up to so many samples of the task, at random; no logits are remembered."""
+        chosen = task.samples[torch.randperm(len(task.samples), generator=self.buffer.generator)[:count]]
+        images, labels = stream.train.images[chosen], stream.train.labels[chosen]
+        return Memory(images, labels, torch.zeros(len(labels), 0, device=labels.device))
+
+    @classmethod
+    def paper_units(cls, config: RunConfig, trained: float) -> float:
+        """Batch and reference samples go forward, and backward where the network trains, in every task."""
+        return (1 + config.buffer_size / config.batch_size) * (1 + 2 * trained)
+
+    @staticmethod
+    def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:
+        """Samples of the new task, or of all that have ended."""
+        offered = 0 if task == 0 else size if config.lightcl.reference == "new" else task * size
+        return np.full_like(shown, min(config.buffer_size, offered))
+
+    @classmethod
+    def planned_replay(cls, config: RunConfig, task: int, filled: np.ndarray) -> np.ndarray:
+        """All of the buffer, in every step."""
+        return filled
+
+    @staticmethod
+    def planned_skips(config: RunConfig, task: int, filled: np.ndarray) -> np.ndarray:
+        """All of the buffer, where the trunk's maps are kept."""
+        return filled * config.lightcl.keep_trunk
+
+    @staticmethod
+    def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
+        """What is held of the reference, and the batch that chooses the channels."""
+        chosen = min(config.batch_size, size) if config.lightcl.channels == "activation" else 0
+        offered = 0 if task == 0 else size if config.lightcl.reference == "new" else task * size
+        return Passes(forward=chosen + min(config.buffer_size, offered))
+
+    def report(self) -> dict:
+        """Share of each map's channels that the patterns of all tasks hold together."""
+        return {"pattern_density": [round(float(mask.float().mean()), 6) for mask in self.masks]}
+
+    def state_dict(self) -> dict:
+        """Patterns, reference samples and what is held of them."""
+        return {name: getattr(self, name) for name in ("masks", "inputs", "maps", "held")}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over a state of `state_dict`."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def pattern_channels(config: RunConfig) -> int:
+    """How many channels of each map a task adds: a share of the last stage's channels before any pruning.
+
+    The authors' code keeps one more: its threshold is the largest value that should fall below it.
+    """
+    settings = config.lightcl
+    return int(config.stage_widths[-1] * settings.ratio + 0.5) + settings.extra_channel
+
+
+def most_active(maps: Tensor, count: int) -> Tensor:
+    """Mask ``(C,)`` of the channels of maps ``(N, C, H, W)`` with the highest sums of |activation|."""
+    return top(maps.abs().sum((0, 2, 3)), count)
+
+
+def top(scores: Tensor, count: int) -> Tensor:
+    """Mask of the highest scores (of all, where there are fewer)."""
+    return keep_top(scores, torch.ones_like(scores, dtype=torch.bool), count)

@@ -1,0 +1,34 @@
+"""Progressive neural networks (Rusu et al., 2016): a new column per task. Needs the task at test time."""
+
+from torch import Tensor
+
+from sparcl_lite.config import RunConfig
+from sparcl_lite.data.streams import Batch, Task
+from sparcl_lite.methods.base import Method, cross_entropy
+
+
+class PNN(Method):
+    """L = CE(f_t(x), y) over the task's own classes, f_t the task's column with its lateral connections.
+
+    Earlier columns never change, so nothing is forgotten; memory grows with every task.
+    """
+
+    task_aware = True
+
+    def begin_epoch(self, task: Task, epoch: int) -> None:
+        """Train the task's own column."""
+        self.network.use(task.index)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """CE over the task's own classes."""
+        (logits,) = self.forward(batch, [])
+        return cross_entropy(logits, batch.labels, batch.task.classes), logits
+
+    def predict(self, inputs: Tensor, task: Task | None = None) -> Tensor:
+        """Logits ``(N, classes)`` of the task's own column."""
+        return self.network(inputs, column=task.index)
+
+    @classmethod
+    def paper_units(cls, config: RunConfig, trained: float) -> float:
+        """Forward and backward of one column, forward of (T - 1) / 2 earlier ones on average; no laterals."""
+        return cls.forward_units + (config.tasks - 1) / 2
