@@ -44,6 +44,10 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({', '.join(str(p) for p in (self.root, *self.also_read))})"
 
+    def beside(self, folder: str, holds: type[BaseModel]) -> "Store":
+        """The store of results of another kind that belongs to this one: that folder in each of its places."""
+        return Store(self.root / folder, *(path / folder for path in self.also_read), holds=holds)
+
     def get(self, config: RunConfig) -> RunResult | None:
         """The finished run of this configuration, or None. Raises `DamagedResult`; one in `also_read` is a warning."""
         name = f"{config.key}.json"

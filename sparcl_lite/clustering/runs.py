@@ -28,7 +28,7 @@ PER_CELL = 10_000  # counts of a cell before logarithms
 
 def beside(store: Store) -> Store:
     """The store of clusterings that belongs to one of training runs: a folder `clustering` in each of its places."""
-    return Store(store.root / "clustering", *(path / "clustering" for path in store.also_read), holds=ClusteringResult)
+    return store.beside("clustering", ClusteringResult)
 
 
 def cluster(config: ClusteringConfig, *, store: Store, threads: int = 1) -> ClusteringResult:

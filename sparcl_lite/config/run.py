@@ -56,7 +56,7 @@ class RunConfig(Frozen):
         "none", description="on classes of the same data set that the stream then lacks, or on CIFAR-100"
     )
     pretraining_classes: int = Field(0, ge=0, description="disjoint: the first so many classes are no task's")
-    pretraining_epochs: int = Field(10, ge=1)
+    pretraining_epochs: int = Field(10, ge=0, description="0: the classes are left out, and nothing is trained")
     pretraining_lr: float = Field(0.05, gt=0)
     # training
     epochs: int = Field(ge=1, description="per task")
