@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sparcl_lite.bench.kernels import PRODUCTS, kernels
+from sparcl_lite.bench.lightcl import ON_SPARSE_ENGINE, ROWS, lightcl
 from sparcl_lite.bench.memory import memory
 from sparcl_lite.bench.overhead import overhead
 from sparcl_lite.bench.parts import PARTS, parts
@@ -91,3 +92,11 @@ def test_parts_of_dense_and_sparse_steps_are_all_measured():
         assert set(report[engine]) == set(PARTS)
         assert all(ms > 0 for ms in report[engine].values())
     assert torch.optim.SGD.step is untouched
+
+
+def test_every_row_of_lightcls_table_is_measured():
+    report = lightcl(profile="smoke", threads=1, repeats=2)
+    for kind in ("peak_bytes", "step_ms", "speedup"):
+        assert set(report[kind]) == {*ROWS, ON_SPARSE_ENGINE}
+        assert all(value > 0 for value in report[kind].values())
+    assert report["speedup"]["der++-15"] == 1

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from typing import Any
 
-from sparcl_lite.bench.step import training_step
-from sparcl_lite.bench.timing import CLASSES, masked_network, noise
+from sparcl_lite.bench.step import sparse_step, training_step
+from sparcl_lite.bench.timing import CLASSES, noise
 from sparcl_lite.measure.flops import layer_costs
 from sparcl_lite.measure.memory import FLOAT_BYTES, PeakMemory
 from sparcl_lite.models import build
@@ -62,23 +62,23 @@ def _in_a_process(settings: dict[str, Any]) -> int:
 def measure(network: str, width: int, image: int, batch: int, sparsity: float, threads: int, engine: str) -> int:
     """Peak bytes of this process above its start, over a few steps."""
     if engine == "sparse":
-        from sparcl_lite.sparsity.engine.function import SparseEngine
-
-        model, strategy = masked_network("small", 8, 3, 0.5)  # code of the kernels belongs to no run
-        model.engine = SparseEngine(model, strategy)
-        training_step(model, *noise(8, 3, 8), strategy.existing)()
+        load_kernels()
     with using_threads(threads):
         peak = PeakMemory("cpu")
         if engine == "sparse":
-            model, strategy = masked_network(network, width, 3, sparsity)
-            model.engine = SparseEngine(model, strategy)
-            call = training_step(model, *noise(batch, 3, image), strategy.existing)
+            call, _ = sparse_step(network, width, image, batch, sparsity, auto=False)
         else:
             model = build(network, width=width, channels=3, classes=CLASSES, seed=0).train()
             call = training_step(model, *noise(batch, 3, image), {})
         for _ in range(STEPS):
             call()
         return peak.read()
+
+
+def load_kernels() -> None:
+    """Have numba load the code of the sparse engine, which belongs to no run."""
+    call, _ = sparse_step("small", 8, 8, 8, 0.5, auto=False)
+    call()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Benchmarks on this machine: bench overhead, step, sweep, train, memory, kernels, parts."""
+"""Benchmarks on this machine: bench overhead, step, sweep, train, memory, kernels, parts, lightcl."""
 
 import json
 from typing import Annotated, Any
@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from sparcl_lite.cli.options import Json
+from sparcl_lite.config.profiles import PROFILES
 from sparcl_lite.errors import KitError
 
 app = typer.Typer(help="Time training on this machine.\n\nExample: sparcl-lite bench step --sparsity 0.95")
@@ -122,8 +123,7 @@ def train(
 
     Example: sparcl-lite bench train --profile lite --sparsity 0.95 --threads 2
     """
-    if profile not in ("smoke", "lite", "paper"):
-        raise KitError(f"profile = {profile!r}: unknown; allowed: smoke, lite, paper")
+    _check_profile(profile)
     _needs_numba()
     from sparcl_lite.bench.train import train as measure
 
@@ -213,6 +213,29 @@ def parts(
     _print(report, as_json, "\n".join(lines))
 
 
+@app.command()
+def lightcl(
+    profile: Annotated[str, typer.Option(help="smoke, lite or paper")] = "paper",
+    threads: Threads = 2,
+    repeats: Rounds = 5,
+    as_json: Json = False,
+) -> None:
+    """Peak memory and step time of the rows of LightCL's table.
+
+    Example: sparcl-lite bench lightcl --json > results/bench/lightcl-memory.json
+    """
+    _check_profile(profile)
+    _needs_numba()
+    from sparcl_lite.bench.lightcl import lightcl as measure
+
+    report = measure(profile=profile, threads=threads, repeats=repeats)
+    lines = [
+        f"{row}: {peak / 1e6:.0f} MB, {report['step_ms'][row]:.1f} ms a step, {report['speedup'][row]:.2f}x of DER++"
+        for row, peak in report["peak_bytes"].items()
+    ]
+    _print(report, as_json, "\n".join(lines))
+
+
 def _print(report: dict[str, Any], as_json: bool, text: str) -> None:
     print(json.dumps(report, indent=1) if as_json else text)
 
@@ -220,6 +243,11 @@ def _print(report: dict[str, Any], as_json: bool, text: str) -> None:
 def _check_network(name: str) -> None:
     if name not in ("resnet18", "small"):
         raise KitError(f"network = {name!r}: unknown; allowed: resnet18, small")
+
+
+def _check_profile(name: str) -> None:
+    if name not in PROFILES:
+        raise KitError(f"profile = {name!r}: unknown; allowed: {', '.join(PROFILES)}")
 
 
 def _needs_numba() -> None:

@@ -1,0 +1,88 @@
+"""The rows of LightCL's table at full size: peak memory of training, and milliseconds of a step, measured."""
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from sparcl_lite.bench.memory import load_kernels
+from sparcl_lite.bench.overhead import random_images
+from sparcl_lite.bench.timing import alternating, median_ratio
+from sparcl_lite.config import RunConfig
+from sparcl_lite.measure.memory import PeakMemory
+from sparcl_lite.papers.lightcl.tables import table1
+from sparcl_lite.result import environment
+from sparcl_lite.runs import using_threads
+from sparcl_lite.training import Trainer
+
+ROWS = ("sgd", "er-15", "der++-15", "sparcl-der++-0.90-15", "freeze", "lightcl-15", "lightcl-0.90-15")
+ON_SPARSE_ENGINE = "sparcl-der++-0.90-15, sparse engine"
+TIMED_AGAINST = "der++-15"
+STEPS, EPOCHS = 3, 3  # of a task; SparCL removes data from the second epoch on
+
+
+def lightcl(*, profile: str = "paper", threads: int = 2, repeats: int = 5) -> dict[str, Any]:
+    """Peak bytes above the idle process and milliseconds of a step in the second task, by row, on images of noise.
+
+    Each peak is that of a fresh process which trains two tasks without evaluating. Steps of all rows alternate in one
+    process; `speedup` is the median over the rounds of DER++ / row. Nothing is pre-trained: weights do not matter here.
+    """
+    rows = (*ROWS, ON_SPARSE_ENGINE)
+    peaks = {row: _in_a_process({"profile": profile, "row": row, "threads": threads}) for row in rows}
+    with using_threads(threads):
+        taken = alternating({row: _in_second_task(_trainer(profile, row)) for row in rows}, repeats)
+    return {
+        "peak_bytes": peaks,
+        "step_ms": {row: statistics.median(taken[row]) / STEPS for row in rows},
+        "speedup": {row: median_ratio(taken[TIMED_AGAINST], taken[row]) for row in rows},
+        "settings": {"profile": profile, "threads": threads, "repeats": repeats},
+        "environment": environment(threads, "cpu"),
+    }
+
+
+def _trainer(profile: str, row: str) -> Trainer:
+    values = table1(profile=profile).row(row.partition(",")[0]).values | {"masked_ce": True, "epochs": EPOCHS}
+    engine = "sparse" if row == ON_SPARSE_ENGINE else "dense"
+    config = RunConfig(profile=profile, **values, engine=engine)
+    return Trainer(config, random_images(config, STEPS))
+
+
+def _in_second_task(trainer: Trainer) -> Callable[[], None]:
+    """Trains the first task; what is returned trains an epoch of the second."""
+    for epoch in range(EPOCHS):
+        _train(trainer, 0, epoch)
+    trainer.method.end_task(trainer.phases[0], trainer.stream)
+    trainer.sparsity.end_task(trainer.phases[0])
+    _train(trainer, 1, 0)
+    return lambda: trainer._train_epoch(trainer.phases[1], 0)
+
+
+def _train(trainer: Trainer, task: int, epoch: int) -> None:
+    phase = trainer.phases[task]
+    if epoch == 0:
+        trainer._enter(task)
+        trainer.method.begin_task(phase, trainer.stream)
+        trainer.sparsity.begin_task(phase)
+    trainer._train_epoch(phase, epoch)
+
+
+def _in_a_process(settings: dict[str, Any]) -> int:
+    command = [sys.executable, "-m", "sparcl_lite.bench.lightcl", json.dumps(settings)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def measure(profile: str, row: str, threads: int) -> int:
+    """Peak bytes of this process above its start, over the steps of two tasks."""
+    if row == ON_SPARSE_ENGINE:
+        load_kernels()
+    with using_threads(threads):
+        peak = PeakMemory("cpu")
+        call = _in_second_task(_trainer(profile, row))
+        call()
+        return peak.read()
+
+
+if __name__ == "__main__":
+    print(measure(**json.loads(sys.argv[1])))
