@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from sparcl_lite.config.networks import ARCHITECTURES
 
+FROZEN_BATCH = 8  # images that pass the frozen blocks at once
+
 
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch norm that treats each chunk of the batch as a pass of its own, with its own statistics."""
@@ -171,9 +173,15 @@ class ResNet(nn.Module):
     @torch.no_grad()
     def _frozen_maps(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=self.layout)
-        for name in self.frozen:
-            x = self._run(name, x)
-        return x
+        if not self.frozen:
+            return x
+        alone = self.frozen_norm == "eval" or not self.training  # every image for itself: few maps exist at a time
+        parts = []
+        for part in x.split(FROZEN_BATCH if alone else len(x)):
+            for name in self.frozen:
+                part = self._run(name, part)
+            parts.append(part)
+        return torch.cat(parts)
 
     def _run(self, name: str, x: Tensor) -> Tensor:
         return F.relu(self.bn1(self.conv1(x))) if name == "stem" else self.get_submodule(name)(x)

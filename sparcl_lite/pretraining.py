@@ -17,6 +17,7 @@ from sparcl_lite.data.streams import Augmentation
 from sparcl_lite.errors import KitError
 from sparcl_lite.models import ResNet
 from sparcl_lite.networks import make, shape_of
+from sparcl_lite.progressive import Progressive
 from sparcl_lite.pruning import prune
 from sparcl_lite.rng import Generators, derived_seed
 
@@ -29,12 +30,14 @@ def prepare(
     if source is None and not pruned:
         return {}
     whole = network
-    if pruned:
-        shape = shape_of(config)._replace(kept=(), groups="stage")
+    if pruned or isinstance(network, Progressive):
+        shape = shape_of(config)._replace(kept=(), groups="stage", columns=0)
         whole = make(shape, derived_seed(config.seed, "init")).to(device)
     report = {} if source is None else pretrain(config, whole, source, stream, device)
     if pruned:
         prune(whole, network, config.kept_channels, config.lightcl)
+    elif whole is not network:
+        network.start_from(whole)
     return report
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparcl_lite.models import build, seeded
+from sparcl_lite.models import ResNet, build, seeded
 
 
 class Adapter(nn.Module):
@@ -50,6 +50,12 @@ class Progressive(nn.Module):
             )
         self.to(memory_format=self.columns[0].layout)
         self.use(0)
+
+    def start_from(self, network: ResNet) -> None:
+        """Give every column the weights of a plain network, but for the heads."""
+        weights = {name: value for name, value in network.state_dict().items() if not name.startswith("linear.")}
+        for column in self.columns:
+            column.load_state_dict(weights, strict=False)
 
     def use(self, column: int) -> None:
         """Train and evaluate this column from now on."""

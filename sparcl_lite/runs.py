@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from sparcl_lite.config import RunConfig
+from sparcl_lite.config.networks import UNFROZEN
 from sparcl_lite.data.sources import load
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import costs_of, paper_flops
@@ -128,6 +129,8 @@ def label(config: RunConfig) -> str:
     parts = [f"{sparse.kind}-{config.method} {sparse.sparsity:.2f}" if sparse else config.method]
     if METHODS[config.method].uses_buffer:
         parts.append(f"buffer {config.buffer_size}")
+    if config.freeze != UNFROZEN:
+        parts.append(f"frozen to {config.freeze}")
     return ", ".join([*parts, config.dataset])
 
 

@@ -292,7 +292,8 @@ def test_orderings_that_any_correct_implementation_shows():
     settings = {"images_per_class": 40, "epochs": 5, "buffer_size": 100}
     found = {}
     for name in METHODS:
-        trainer = trainer_of(name, **settings, **({"penalty": 1.0} if name == "ewc" else {}))
+        own = {"ewc": {"penalty": 1.0}, "lightcl": {"buffer_size": 15}}.get(name, {})
+        trainer = trainer_of(name, **settings | own)
         trainer.run()
         found[name] = trainer.class_il[4].mean(), trainer.task_il[4].mean()
     for name in ("sgd", "ewc", "lwf", "agem"):

@@ -223,6 +223,14 @@ def test_official_variant_sets_its_switches_and_each_can_be_set_alone():
     assert len({official.key, paper.key, alone.key}) == 3
 
 
+@pytest.mark.parametrize(("freeze", "maps"), [("none", 4), ("layer4.0", 2), ("layer4", 0)])
+def test_patterns_are_those_of_blocks_that_still_train(freeze, maps):
+    settings = {"network": "resnet18", "freeze": freeze, "tasks": 2, "epochs": 1, "images_per_class": 10}
+    trainer = Trainer(RunConfig(profile="smoke", method="lightcl", **settings), DIGITS)
+    trainer.run()
+    assert len(trainer.method.masks) == len(trainer.method.held) - 1 == maps
+
+
 def test_holding_patterns_keeps_more_of_the_first_task():
     """With everything trainable and a pull the reference's patterns barely move; without, they do."""
 

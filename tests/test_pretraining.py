@@ -69,9 +69,12 @@ def test_pretraining_changes_the_trunk_and_not_the_head_and_is_the_same_again():
 
 
 def test_every_method_starts_from_the_same_pretrained_weights():
-    found = [Trainer(RunConfig(**SMALL, method=m, pretraining="disjoint"), DIGITS) for m in ("sgd", "er", "lightcl")]
+    methods = ("sgd", "joint", "er", "packnet", "lightcl", "pnn")
+    found = [Trainer(RunConfig(**SMALL, method=m, pretraining="disjoint"), DIGITS) for m in methods]
+    expected = found[0].network.conv1.weight
     for trainer in found[1:]:
-        assert trainer.network.conv1.weight.equal(found[0].network.conv1.weight)
+        networks = getattr(trainer.network, "columns", [trainer.network])
+        assert all(network.conv1.weight.equal(expected) for network in networks)
         assert [t.classes.tolist() for t in trainer.stream.tasks] == [t.classes.tolist() for t in found[0].stream.tasks]
 
 

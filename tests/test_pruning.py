@@ -100,7 +100,7 @@ def test_scores_of_filters_by_hand():
 def test_layers_keep_their_best_filters(ranking):
     full, _, chosen = pruned("layer", ranking=ranking)
     for name, kept in chosen.items():
-        weight = full.get_submodule(name).weight
+        weight = full.get_submodule(name).weight.detach()
         scores = [float((w.abs() if ranking == "magnitude" else w).mean()) for w in weight]
         best = sorted(range(len(scores)), key=lambda c: -scores[c])[: len(kept)]
         assert kept.tolist() == sorted(best), name

@@ -43,6 +43,7 @@ class LightCL(Method):
         with torch.no_grad(), frozen_statistics(self.network):
             self.maps = self.network.trunk(self.inputs)
             patterns, logits = self.network.patterns(self.maps)
+        self.masks = self.masks[len(self.masks) - len(patterns) :]  # of the blocks that still train
         self.held = [*patterns, logits]
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -55,7 +56,7 @@ class LightCL(Method):
         maps = self.maps if self.settings.keep_trunk else self.network.trunk(self.inputs)
         patterns, logits = self.network.patterns(maps)
         *held, held_logits = self.held
-        change = (logits - held_logits).square().sum() if self.settings.logits else torch.zeros(())
+        change = (logits - held_logits).square().sum() if self.settings.logits else logits.new_zeros(())
         for mask, now, then in zip(self.masks, patterns, held, strict=True):
             change = change + (now[:, mask] - then[:, mask]).square().sum()
         return change
