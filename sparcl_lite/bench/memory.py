@@ -62,7 +62,7 @@ def _in_a_process(settings: dict[str, Any]) -> int:
 def measure(network: str, width: int, image: int, batch: int, sparsity: float, threads: int, engine: str) -> int:
     """Peak bytes of this process above its start, over a few steps."""
     if engine == "sparse":
-        load_kernels()
+        sparse_step("small", 8, 8, 8, 0.5, auto=False)[0]()  # code of the kernels belongs to no run
     with using_threads(threads):
         peak = PeakMemory("cpu")
         if engine == "sparse":
@@ -73,12 +73,6 @@ def measure(network: str, width: int, image: int, batch: int, sparsity: float, t
         for _ in range(STEPS):
             call()
         return peak.read()
-
-
-def load_kernels() -> None:
-    """Have numba load the code of the sparse engine, which belongs to no run."""
-    call, _ = sparse_step("small", 8, 8, 8, 0.5, auto=False)
-    call()
 
 
 if __name__ == "__main__":
