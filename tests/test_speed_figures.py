@@ -1,4 +1,4 @@
-"""Figures of speed draw every point they are given."""
+"""Figures of speed and memory draw every point they are given."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -38,4 +38,17 @@ def test_time_by_part_stacks_the_parts_of_each_engine():
     ends = sorted(bar.get_x() + bar.get_width() for bars in figure.axes[0].containers for bar in bars)
     assert ends == [2, 3, 3, 4]
     assert {text.get_text() for text in figure.axes[0].texts} == {"4 ms", "3 ms"}
+    plt.close(figure)
+
+
+def test_memory_by_part_stacks_parts_and_marks_totals():
+    parts = pd.DataFrame({"row": ["a", "a", "b"], "part": ["weights", "maps", "weights"], "mib": [1.0, 2.0, 4.0]})
+    totals = pd.DataFrame({"row": ["a", "b"], "source": ["printed", "measured"], "mib": [3.5, 5.0]})
+    figure, drawn = figures.memory_by_part(parts, totals)
+    (ax,) = figure.axes
+    ends = sorted(bar.get_x() + bar.get_width() for bars in ax.containers for bar in bars)
+    assert ends == [1, 3, 4, 4]
+    marks = {line.get_label(): list(line.get_xdata()) for line in ax.get_lines()}
+    assert marks == {"printed": [3.5], "measured": [5.0]}
+    assert len(drawn) == 5
     plt.close(figure)

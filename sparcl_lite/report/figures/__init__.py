@@ -1,6 +1,7 @@
 """Figures of the papers' items at the size of a paper column, each returned with the points it draws."""
 
 from sparcl_lite.report.figures.generalizability import generalizability
+from sparcl_lite.report.figures.memory import memory_by_part
 from sparcl_lite.report.figures.runs import (
     accuracy_matrices,
     easiest_and_hardest,
@@ -33,6 +34,7 @@ __all__ = [
     "effects",
     "generalizability",
     "mask_survival",
+    "memory_by_part",
     "one_at_a_time",
     "removal",
     "removed_samples",
