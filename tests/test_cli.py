@@ -68,6 +68,20 @@ def test_run_prints_the_result_and_keeps_it(call, tmp_path, monkeypatch):
     assert call("store", "list", "--store", store)[1] == out
 
 
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_run_trains_lightcl_with_its_own_settings(call, tmp_path, variant):
+    store = tmp_path / "store"
+    given = ["--profile", "smoke", "--method", "lightcl", "--variant", variant, "--set", "lightcl.ratio=0.5"]
+    small = ["--set", "tasks=2", "--set", "images_per_class=10", "--set", "epochs=1"]
+    code, out, err = call("run", *given, *small, "--store", store, "--json")
+    assert (code, err) == (0, [])
+    result = json.loads(out)
+    assert (result["config"]["lightcl"]["variant"], result["config"]["lightcl"]["ratio"]) == (variant, 0.5)
+    assert result["config"]["frozen_norm"] == ("train" if variant == "official" else "eval")
+    assert min(result["method"]["pattern_density"]) >= 0.5
+    assert "lightcl, buffer 15, frozen to layer2, digits, seed 0" in call("store", "list", "--store", store)[1]
+
+
 def test_run_without_store_keeps_it_where_it_was_called(call, tmp_path):
     code, out, err = call(*TINY)
     assert (code, err) == (0, [])
