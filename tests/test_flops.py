@@ -238,3 +238,9 @@ def test_training_memory_by_hand():
     assert plain["weights"] == plain["gradients"] == 4 * (dense + prunable)
     assert plain["activations"] == 4 * 16 * maps
     assert plain["buffer"] == 0
+    frozen = training_memory(RunConfig(profile="smoke", method="sgd", freeze="layer2"))
+    last = 9 * (16 * 32 + 32 * 32) + 16 * 32 + (32 * 10 + 10)
+    assert (frozen["weights"], frozen["gradients"]) == (plain["weights"], 4 * last)
+    assert frozen["activations"] == 4 * 16 * (3 * 32 + 10)
+    pattern = training_memory(RunConfig(profile="smoke", method="lightcl"))
+    assert pattern["activations"] == 4 * (16 + 15) * (3 * 32 + 10)

@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
 
@@ -21,21 +22,24 @@ FLOAT_BYTES = 4
 def training_memory(config: RunConfig) -> dict[str, int]:
     """Bytes by part: nonzero weights and weight gradients, feature maps of one step, and the buffer.
 
-    Convolution and linear parameters and output maps only, float32, as papers on sparse training count them; sparse
-    tensors without their index, maps of the current and all replayed samples of a step.
+    Convolution and linear parameters and output maps only, float32, as papers on sparse training count them, in the
+    last task; sparse tensors without their index, maps of the current and all replayed samples of a step. Frozen layers
+    hold weights only.
     """
-    costs, spec, sparse = costs_of(config), SPECS[config.dataset], config.sparse
+    costs, spec, sparse = costs_of(config, config.tasks - 1), SPECS[config.dataset], config.sparse
+    trained = [c for c in costs if c.trains]
     method = METHODS[config.method]
-    dense = sum(c.parameters for c in costs if not c.prunable)
-    prunable = sum(c.parameters for c in costs if c.prunable)
     weight_density = sparse.weight_density if sparse else 1.0
     gradient_density = sparse.gradient_density if sparse else 1.0
-    samples = config.batch_size + method.replay_passes * config.replay_batch_size
+    replayed = (
+        method.planned_replay(config, config.tasks - 1, np.array([config.buffer_size])) if method.uses_buffer else 0
+    )
+    samples = config.batch_size + int(np.sum(replayed))
     entry = spec.channels * spec.size**2 + 8 + FLOAT_BYTES * len(spec.classes)  # uint8 pixels, label, logits
     return {
-        "weights": round(FLOAT_BYTES * (dense + prunable * weight_density)),
-        "gradients": round(FLOAT_BYTES * (dense + prunable * gradient_density)),
-        "activations": FLOAT_BYTES * samples * sum(c.outputs for c in costs),
+        "weights": round(FLOAT_BYTES * sum(c.parameters * (weight_density if c.prunable else 1) for c in costs)),
+        "gradients": round(FLOAT_BYTES * sum(c.parameters * (gradient_density if c.prunable else 1) for c in trained)),
+        "activations": FLOAT_BYTES * samples * sum(c.outputs for c in trained),
         "buffer": entry * config.buffer_size * method.uses_buffer,
     }
 
@@ -72,9 +76,10 @@ class PeakMemory:
 
 
 def _load_kernels(device: str) -> None:
-    """Have torch load the code of a training step, some 170 MB that belong to no run."""
+    """Have torch load the code of a training step, some 300 MB that belong to no run."""
     network = build("small", width=8, channels=1, classes=2, seed=0).to(device)
     network(torch.zeros(8, 1, 8, 8, device=device), chunks=(4, 4)).sum().backward()
+    torch.optim.SGD(network.parameters(), lr=0.0, foreach=True).step()
 
 
 def _release_free_memory() -> None:
