@@ -31,11 +31,9 @@ def training_memory(config: RunConfig) -> dict[str, int]:
     method = METHODS[config.method]
     weight_density = sparse.weight_density if sparse else 1.0
     gradient_density = sparse.gradient_density if sparse else 1.0
-    replayed = (
-        method.planned_replay(config, config.tasks - 1, np.array([config.buffer_size])) if method.uses_buffer else 0
-    )
-    samples = config.batch_size + int(np.sum(replayed))
-    entry = spec.channels * spec.size**2 + 8 + FLOAT_BYTES * len(spec.classes)  # uint8 pixels, label, logits
+    full = np.array([config.buffer_size])
+    samples = config.batch_size + int(method.planned_replay(config, config.tasks - 1, full)[0])
+    entry = spec.channels * spec.size**2 + 8 + FLOAT_BYTES * config.classes  # uint8 pixels, label, logits
     return {
         "weights": round(FLOAT_BYTES * sum(c.parameters * (weight_density if c.prunable else 1) for c in costs)),
         "gradients": round(FLOAT_BYTES * sum(c.parameters * (gradient_density if c.prunable else 1) for c in trained)),
