@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 
 from sparcl_lite.measure.generalizability import (
-    accuracy_by_boundary,
     block_maps,
     general_blocks,
     learning_plasticity,
@@ -86,26 +85,6 @@ def test_stability_falls_from_the_changed_block_on(network):
     whole = {name: memory_stability(old, block_maps(after, IMAGES)[name])
              for name, old in block_maps(network, IMAGES).items()}  # fmt: skip
     assert found == pytest.approx(whole)
-
-
-def test_each_boundary_trains_what_lies_behind_it(network):
-    seen = []
-
-    def train(candidate):
-        seen.append({name for name, p in candidate.named_parameters() if p.requires_grad})
-        with torch.no_grad():
-            candidate.linear.bias.fill_(7.0)  # a copy: nobody else sees it
-        return float(len(seen))
-
-    found = accuracy_by_boundary(network, train)
-    assert found == {"none": 1.0, "stem": 2.0, "layer1.0": 3.0, "layer2.0": 4.0, "layer3.0": 5.0}
-    everything = {name for name, _ in network.named_parameters()}
-    assert seen[0] == everything
-    assert everything - seen[1] == {"conv1.weight", "bn1.weight", "bn1.bias"}
-    assert everything - seen[2] == (everything - seen[1]) | {n for n in everything if n.startswith("layer1.")}
-    assert seen[4] == {"linear.weight", "linear.bias"}
-    assert all(p.requires_grad for p in network.parameters())
-    assert not (network.linear.bias == 7.0).any()
 
 
 def test_general_blocks_end_where_one_metric_falls():

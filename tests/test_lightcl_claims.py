@@ -6,29 +6,23 @@ import pandas as pd
 import pytest
 
 from sparcl_lite.papers.claims import NOT, PARTLY, REPRODUCED, RULES, UNTESTABLE, claims
-from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.lightcl.accounting import COUNTINGS
+from sparcl_lite.papers.lightcl.experiments import EXPERIMENTS
 from sparcl_lite.papers.lightcl.judge import PEAKS, judge_claims, measured_peaks
 from sparcl_lite.report.tables import scoreboard
 from sparcl_lite.store import Store
 
-ROWS = {
-    "lightcl_table1": [*COUNTINGS, "freeze", "er-frozen-15"],
-    "lightcl_ablation": ["none", "freeze", "patterns", "both", "boundary-linear"],
-}
+ITEMS = {name: make(profile="paper") for name, make in EXPERIMENTS.items()}
+ROWS = {name: {row.id for row in item.rows} for name, item in ITEMS.items()}
 OWN_RULES = {"flops_ratio", "memory_ratio", "memory_measured", "untestable"}
 BASE = [70.0, 71.0, 72.0, 73.0]
-
-
-def experiment(name):
-    return Experiment(name, "lightcl", None, "", tuple(Row(row, row, {}) for row in ROWS[name]))
 
 
 def verdicts(tmp_path, frames=None, peaks=None):
     if peaks is not None:
         (tmp_path / "bench").mkdir()
         (tmp_path / "bench" / f"{PEAKS}.json").write_text(json.dumps({"peak_bytes": peaks}))
-    judged = judge_claims({name: experiment(name) for name in ROWS}, frames or {}, Store(tmp_path))
+    judged = judge_claims(ITEMS, frames or {}, Store(tmp_path))
     return {entry.claim.id: entry for entry in judged}
 
 
@@ -38,7 +32,7 @@ def test_every_claim_has_a_known_rule_and_rows_that_exist():
     for claim in listed:
         assert claim.rule in RULES | dict.fromkeys(OWN_RULES)
         if claim.rule != "untestable":
-            assert {name for pair in claim.comparisons for name in pair} <= set(ROWS[claim.experiment])
+            assert {name for pair in claim.comparisons for name in pair} <= ROWS[claim.experiment]
 
 
 def test_the_papers_claims_are_listed():

@@ -51,13 +51,15 @@ def store_list(store: StorePath = Path("build/store")) -> None:
     """
     from sparcl_lite.runs import label
 
-    trained, clustered = _stores(store)
+    trained, clustered, analysed = _stores(store)
     for result in trained.results():
         accuracy = f"Class-IL {shown(result.class_il, '%')}, Task-IL {shown(result.task_il, '%')}"
         print(f"{result.config.key}  {label(result.config)}, seed {result.config.seed}: {accuracy}")
     for result in clustered.results():
         what = f"{result.config.method}, {result.config.dataset}, seed {result.config.seed}"
         print(f"{result.config.key}  {what}: accuracy {100 * result.final.accuracy:.2f} %")
+    for result in analysed.results():
+        print(f"{result.config.key}  analysis of blocks, {result.config.dataset}, seed {result.config.seed}")
 
 
 @store_app.command("verify")
@@ -82,14 +84,16 @@ def store_prune(store: StorePath = Path("build/store")) -> None:
 
 
 def _stores(path: Path) -> tuple:
-    """The store of training runs in a folder, and that of the clusterings beside them."""
-    from sparcl_lite.clustering.runs import beside
+    """The store of training runs in a folder, and those of the clusterings and analyses beside them."""
+    from sparcl_lite.clustering.runs import beside as clusterings
+    from sparcl_lite.papers.lightcl.generalizability import beside as analyses
     from sparcl_lite.store import Store
 
     trained = Store(path)
-    if path.name == beside(trained).root.name:  # its clusterings would all count as damaged
-        raise KitError(f"store = {path}: holds the clusterings of a store; allowed: the folder it is in, {path.parent}")
-    return trained, beside(trained)
+    others = clusterings(trained), analyses(trained)
+    if path.name in {other.root.name for other in others}:  # its results would all count as damaged
+        raise KitError(f"store = {path}: belongs to a store of runs; allowed: the folder it is in, {path.parent}")
+    return trained, *others
 
 
 def _known_dataset(name: str) -> str:

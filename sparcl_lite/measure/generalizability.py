@@ -12,9 +12,6 @@ project's own:
 A block generalises when both are high. Training is the caller's business.
 """
 
-import copy
-from collections.abc import Callable
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,7 +21,6 @@ from torch import Tensor, nn
 from sparcl_lite.models import BasicBlock, ResNet
 
 __all__ = [
-    "accuracy_by_boundary",
     "block_maps",
     "general_blocks",
     "learning_plasticity",
@@ -33,7 +29,6 @@ __all__ = [
 ]
 
 STEM = "stem"
-UNFROZEN = "none"
 
 
 def learning_plasticity(frozen: ArrayLike, free: ArrayLike) -> np.ndarray:
@@ -105,23 +100,6 @@ def stability_by_block(before: ResNet, after: ResNet, images: Tensor, *, batch_s
         for name, found in changes.items():
             found.append(_relative_change(old[name], new[name]))
     return {name: 1 - float(torch.cat(found).mean()) for name, found in changes.items()}
-
-
-def accuracy_by_boundary(network: ResNet, train: Callable[[ResNet], float]) -> dict[str, float]:
-    """What `train` returns for copies of the network: `none` frozen, then everything up to each block, by its name.
-
-    `train` trains a copy on the new task, only what requires a gradient, and returns its accuracy there. `network` is
-    left as it is.
-    """
-    found = {UNFROZEN: train(copy.deepcopy(network))}
-    for name in _blocks(network):
-        candidate = copy.deepcopy(network)
-        for frozen, module in _blocks(candidate).items():
-            module.requires_grad_(False)
-            if frozen == name:
-                break
-        found[name] = train(candidate)
-    return found
 
 
 def general_blocks(plasticity: dict[str, float], stability: dict[str, float], *, least: float) -> list[str]:

@@ -8,17 +8,25 @@ from sparcl_lite.report.tables import Table, comparison, scoreboard, verdict_lin
 from sparcl_lite.store import Store
 
 TABLE_COLUMNS = ["buffer", "method", "Class-IL paper", "Class-IL ours", "Class-IL difference", "Class-IL verdict", "n"]
+LIGHTCL_COLUMNS = [
+    "method", "Class-IL paper", "Class-IL ours", "Class-IL difference", "Task-IL paper", "Task-IL ours",
+    "Task-IL difference", "n",
+]  # fmt: skip
 CLAIM_COLUMNS = ["claim", "measured", "verdict"]
 
 
 def blocks(results: Path) -> dict[str, str]:
     """Markdown of each marked block of the README, from the runs in `results`."""
-    store, first = Store(results), experiments("lite")["sparcl_table1"]
-    table = comparison(first, first.stored(seeds=ALL_SEEDS, store=store))
+    store, known = Store(results), experiments("lite")
+    tables = {
+        name: comparison(known[name], known[name].stored(seeds=ALL_SEEDS, store=store))
+        for name in ("sparcl_table1", "lightcl_table1")
+    }
     claims = judged(store, profile="lite")
     board = scoreboard(claims)
     return {
-        "table1": _select(table, TABLE_COLUMNS).to_markdown(),
+        "table1": _select(tables["sparcl_table1"], TABLE_COLUMNS).to_markdown(),
+        "lightcl": _select(tables["lightcl_table1"], LIGHTCL_COLUMNS).to_markdown(),
         "claims": f"{verdict_line(claims)}\n\n{_select(board, CLAIM_COLUMNS).to_markdown()}",
     }
 

@@ -90,7 +90,7 @@ def comparison(experiment: Experiment, frame: pd.DataFrame, *, column: str = "ci
             continue
         line = {"method": row.label}
         if experiment.item == "table1":
-            line = {"buffer": row.values["buffer_size"] or "-", **line}
+            line = {"buffer": row.values.get("buffer_size") or "-", **line}
         for metric, name in METRIC_NAMES.items():
             values = ours[metric].dropna().astype(float)
             line[f"{name} paper"] = _printed_text(printed.get((row.id, metric)))

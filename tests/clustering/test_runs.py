@@ -233,5 +233,5 @@ def test_upkeep_looks_after_clusterings_too(smoke):
     assert f"{count} sound runs" in CliRunner().invoke(app, ["store", "verify", "--store", str(smoke.root)]).output
     assert CliRunner().invoke(app, ["store", "prune", "--store", str(smoke.root)]).exit_code == 0
     wrong = CliRunner().invoke(app, ["store", "verify", "--store", str(smoke.root / "clustering")])
-    assert "holds the clusterings of a store" in str(wrong.exception)
+    assert "belongs to a store of runs" in str(wrong.exception)
     assert len(list(beside(smoke).results())) == count

@@ -48,6 +48,11 @@ class BlockAnalysis(BaseModel):
     environment: dict
 
 
+def beside(store: Store) -> Store:
+    """The store of analyses that belongs to one of training runs."""
+    return store.beside("generalizability", BlockAnalysis)
+
+
 def configs(seeds: int, **shared) -> list[RunConfig]:
     """Plain training on the stream of LightCL's table, with and without pre-training, for each seed."""
     own = protocol(**shared) | {"method": "sgd"}
@@ -57,7 +62,7 @@ def configs(seeds: int, **shared) -> list[RunConfig]:
 
 def analyses(wanted: Iterable[RunConfig], store: Store) -> list[BlockAnalysis]:
     """The analysis of each configuration; those that are not beside the runs of `store` are made, one by one."""
-    kept, wanted = store.beside("generalizability", BlockAnalysis), list(wanted)
+    kept, wanted = beside(store), list(wanted)
     found = [kept.get(config) for config in wanted]
     missing = [config for config, result in zip(wanted, found, strict=True) if result is None]
     for config in tqdm(missing, desc="analyses", disable=not missing):

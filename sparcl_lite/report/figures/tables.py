@@ -86,7 +86,7 @@ def _place(row: Row) -> dict:
         "row": row.id,
         "label": row.label,
         "method": row.values["method"],
-        "buffer": row.values["buffer_size"],
+        "buffer": row.values.get("buffer_size", 0),
         "kind": sparse.kind if sparse else "dense",
         "sparsity": 100 * sparse.sparsity if sparse else 0.0,
     }
@@ -125,7 +125,7 @@ def all_methods(experiment: Experiment, frame: pd.DataFrame, *, column: str = "c
         ax.set(xlabel=f"{name} accuracy (%)", xlim=(0, 100))
         parts.append(points[points["kind"] == "dense"].rename(columns={metric: "accuracy"}).assign(metric=name))
     names = [
-        row.label + (f", buffer {row.values['buffer_size']}" if row.values["buffer_size"] else "") for row in dense
+        row.label + (f", buffer {row.values['buffer_size']}" if row.values.get("buffer_size") else "") for row in dense
     ]
     axes[0].set_yticks(range(0, -len(dense), -1), names)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
