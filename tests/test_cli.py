@@ -114,13 +114,15 @@ def test_claims_as_json_and_as_a_table(call, tmp_path):
     assert listed["flops-23x"]["verdict"] == "reproduced"
     assert listed["phone-3.1x"]["verdict"] == "not testable here"
     planned = {name for name, entry in listed.items() if entry["scale"] == "paper" and entry["rule"] != "untestable"}
-    assert {listed[name]["verdict"] for name in planned} == {"reproduced"}  # computed at the paper's size, without runs
+    readings = {"memory-6.16x", "memory-dense"}  # LightCL's, which depend on how its table is read
+    verdicts = {name: listed[name]["verdict"] for name in planned}  # computed at the paper's size, without runs
+    assert verdicts == {name: "partly" if name in readings else "reproduced" for name in planned}
     assert {entry["verdict"] for name, entry in listed.items() if name not in planned} == {"not testable here"}
     assert listed["tdm-accuracy"]["evidence"][0]["effect"]["mean"] is None
     code, out, err = call("claims", "--store", tmp_path / "empty")
     assert (code, err) == (0, [])
     rest = len(listed) - len(planned)
-    assert f"{len(planned)} reproduced, 0 partly, 0 not reproduced, {rest} not testable here" in out
+    assert f"{len(planned) - 2} reproduced, 2 partly, 0 not reproduced, {rest} not testable here" in out
     assert not (tmp_path / "empty").exists()
 
 
