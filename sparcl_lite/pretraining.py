@@ -16,9 +16,9 @@ from sparcl_lite.data.sources import Dataset, Split, load
 from sparcl_lite.data.streams import Augmentation
 from sparcl_lite.errors import KitError
 from sparcl_lite.models import ResNet
-from sparcl_lite.networks import make, shape_of
-from sparcl_lite.progressive import Progressive
-from sparcl_lite.pruning import prune
+from sparcl_lite.models.progressive import Progressive
+from sparcl_lite.models.pruning import prune
+from sparcl_lite.models.shapes import make, shape_of
 from sparcl_lite.rng import Generators, derived_seed
 
 

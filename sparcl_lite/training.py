@@ -23,7 +23,7 @@ from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
 from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.base import Passes
 from sparcl_lite.models import ResNet
-from sparcl_lite.networks import make, shape_of
+from sparcl_lite.models.shapes import make, shape_of
 from sparcl_lite.pretraining import prepare, split_classes
 from sparcl_lite.replay import ReservoirBuffer
 from sparcl_lite.rng import Generators, derived_seed

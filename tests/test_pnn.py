@@ -9,7 +9,7 @@ from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.measure.flops import costs_of, macs
 from sparcl_lite.models import build
-from sparcl_lite.progressive import Adapter, Progressive
+from sparcl_lite.models.progressive import Adapter, Progressive
 from sparcl_lite.training import Trainer
 
 DIGITS = load("digits")

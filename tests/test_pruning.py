@@ -8,8 +8,8 @@ import torch
 from sparcl_lite.config import LightCL, RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.measure.flops import costs_of, macs
-from sparcl_lite.networks import make, shape_of
-from sparcl_lite.pruning import WriteNorm2d, choose_channels, filter_scores, prune
+from sparcl_lite.models.pruning import WriteNorm2d, choose_channels, filter_scores, prune
+from sparcl_lite.models.shapes import make, shape_of
 from sparcl_lite.training import Trainer
 
 RATES = (0.2, 0.2, 0.7, 0.8)

@@ -20,7 +20,7 @@ from sparcl_lite.masks import prunable_weights
 from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.base import Passes
 from sparcl_lite.models import ResNet, build
-from sparcl_lite.networks import Shape, make, shape_of
+from sparcl_lite.models.shapes import Shape, make, shape_of
 from sparcl_lite.sparsity.rigl import drop_fraction, schedule_at
 from sparcl_lite.sparsity.schedule import data_fraction, mask_adjustment, samples_in_epoch
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparcl_lite.config import LightCL
-from sparcl_lite.models import BatchNorm2d, ResNet
+from sparcl_lite.models.resnet import BatchNorm2d, ResNet
 
 Channels = dict[str, Tensor]  # by a convolution's name: the output channels that it keeps, ascending
 

@@ -6,9 +6,9 @@ from torch import nn
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.specs import SPECS
-from sparcl_lite.models import build, seeded
-from sparcl_lite.progressive import Progressive
-from sparcl_lite.pruning import scatter
+from sparcl_lite.models.progressive import Progressive
+from sparcl_lite.models.pruning import scatter
+from sparcl_lite.models.resnet import build, seeded
 
 
 class Shape(NamedTuple):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparcl_lite.models import ResNet, build, seeded
+from sparcl_lite.models.resnet import ResNet, build, seeded
 
 
 class Adapter(nn.Module):
