@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,9 @@ from sparcl_lite.bench.parts import PARTS, parts
 from sparcl_lite.bench.step import step
 from sparcl_lite.bench.timing import Stopwatch
 from sparcl_lite.bench.train import train
+from sparcl_lite.bench.workload import Workload
+
+TINY = Workload(network="small", width=8, image=8, batch=16, sparsity=0.9, threads=1)
 
 
 def test_threads_are_afterwards_as_many_as_before():
@@ -55,7 +59,7 @@ def test_a_call_that_fails_is_counted_and_leaves_the_watch_ready():
 
 
 def test_a_step_is_timed_in_every_way_and_compared_round_by_round():
-    report = step(network="small", width=8, image=8, batch=16, sparsity=0.9, threads=1, repeats=3)
+    report = step(TINY, repeats=3)
     rounds = report["rounds_ms"]
     assert set(rounds) == {"channels_last", "contiguous", "masked", "sparse", "auto"}
     assert report["dense_ms"] == min(statistics.median(rounds[n]) for n in ("channels_last", "contiguous"))
@@ -71,7 +75,7 @@ def test_whole_runs_alternate():
 
 
 def test_kernels_are_held_against_limits():
-    report = kernels(width=8, image=8, batch=16, sparsity=0.9, threads=1)
+    report = kernels(replace(TINY, network="resnet18"))
     assert len(report["layers"]) == 7
     for layer in report["layers"]:
         for product in PRODUCTS:
@@ -80,14 +84,14 @@ def test_kernels_are_held_against_limits():
 
 
 def test_memory_is_measured_in_processes_of_their_own():
-    report = memory(network="small", width=32, image=32, batch=64, sparsity=0.9, threads=1)
+    report = memory(replace(TINY, width=32, image=32, batch=64))
     assert report["ratio"] == report["sparse_bytes"] / report["dense_bytes"]
     assert report["sparse_bytes"] > 0.5 * report["analytic"]["sparse"]
 
 
 def test_parts_of_dense_and_sparse_steps_are_all_measured():
     untouched = torch.optim.SGD.step
-    report = parts(width=8, image=8, batch=16, sparsity=0.9, threads=1, repeats=1)
+    report = parts(TINY, repeats=1)
     for engine in ("dense", "sparse"):
         assert set(report[engine]) == set(PARTS)
         assert all(ms > 0 for ms in report[engine].values())

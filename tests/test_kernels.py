@@ -172,7 +172,8 @@ def test_numbas_threads_leave_pytorchs_alone():
 import torch
 torch.set_num_threads(1)
 from sparcl_lite.bench.step import sparse_step
-call, _ = sparse_step("small", 8, 8, 16, 0.9, False)
+from sparcl_lite.bench.workload import Workload
+call, _ = sparse_step(Workload(network="small", width=8, image=8, batch=16))
 call()
 print(torch.get_num_threads())
 """

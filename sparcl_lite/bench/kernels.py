@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import torch
 
-from sparcl_lite.bench.timing import masked_network
+from sparcl_lite.bench.workload import Workload
 from sparcl_lite.result import environment
 from sparcl_lite.runs import using_threads
 from sparcl_lite.sparsity.engine.layers import SparseConvolution
@@ -26,21 +26,19 @@ PRODUCTS = ("forward", "input_gradient", "weight_gradient")
 REPEATS = 7
 
 
-def kernels(
-    *, width: int = 64, image: int = 32, batch: int = 32, sparsity: float = 0.95, threads: int = 2
-) -> dict[str, Any]:
+def kernels(work: Workload) -> dict[str, Any]:
     """Milliseconds, GFLOP/s and share of the limit of each product of each kind of pruned layer.
 
     A nonzero reads one vector for each two operations a lane, so the limit is the lower of the arithmetic peak and of
     the cache's bandwidth times 1/2 FLOP a byte.
     """
-    with using_threads(threads):
-        numba.set_num_threads(threads)
-        limits = machine_limits(threads)
+    with using_threads(work.threads):
+        numba.set_num_threads(work.threads)
+        limits = machine_limits(work.threads)
         attainable = min(limits["peak_gflops"], limits["cache_gb_per_s"] / 2)
-        network, strategy = masked_network("resnet18", width, 3, sparsity)
-        trunk = Trunk(network, image, image)
-        work, rows, seen = Pass(trunk, batch), [], set()
+        network, strategy = work.masked()
+        trunk = Trunk(network, work.image, work.image)
+        step, rows, seen = Pass(trunk, work.batch), [], set()
         for unit in trunk.units:
             layer = unit.convolution
             if unit.name not in strategy.existing or layer.shape in seen:
@@ -48,24 +46,24 @@ def kernels(
             seen.add(layer.shape)
             layer.index(strategy.existing[unit.name])
             layer.read_values()
-            rows.append({"layer": unit.name, "nonzeros": len(layer.values)} | _products(work, unit, attainable))
+            rows.append({"layer": unit.name, "nonzeros": len(layer.values)} | _products(step, unit, attainable))
     return {
         "limits": limits | {"attainable_gflops": attainable},
         "layers": rows,
-        "settings": {"width": width, "image": image, "batch": batch, "sparsity": sparsity, "threads": threads},
-        "environment": environment(threads, "cpu"),
+        "settings": work.settings(),
+        "environment": environment(work.threads, "cpu"),
     }
 
 
-def _products(work: Pass, unit, attainable: float) -> dict[str, dict[str, float]]:
+def _products(step: Pass, unit, attainable: float) -> dict[str, dict[str, float]]:
     layer, found = unit.convolution, {}
-    work.used = work.capacity
-    first, count = next(work._groups(unit))
-    x, dz = work.x[: count * layer.input_block], work.dz[: count * layer.gradient_block]
+    step.used = step.capacity
+    first, count = next(step._groups(unit))
+    x, dz = step.x[: count * layer.input_block], step.dz[: count * layer.gradient_block]
     x[:] = dz[:] = 1
     calls = {
-        "forward": lambda: work._convolve(unit, x, first, count, work.partial),
-        "input_gradient": lambda: layer.input_gradient(dz, work.gradients[0][0], first, count, False),
+        "forward": lambda: step._convolve(unit, x, first, count, step.partial),
+        "input_gradient": lambda: layer.input_gradient(dz, step.gradients[0][0], first, count, False),
         "weight_gradient": lambda: layer.weight_gradient(x, dz, count, False),
     }
     for name, call in calls.items():

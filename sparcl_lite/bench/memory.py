@@ -6,41 +6,25 @@ import sys
 from typing import Any
 
 from sparcl_lite.bench.step import sparse_step, training_step
-from sparcl_lite.bench.timing import CLASSES, noise
+from sparcl_lite.bench.workload import CHANNELS, CLASSES, Workload
 from sparcl_lite.measure.flops import layer_costs
 from sparcl_lite.measure.memory import FLOAT_BYTES, PeakMemory
-from sparcl_lite.models import build
+from sparcl_lite.result import environment
 from sparcl_lite.runs import using_threads
 
 STEPS = 3
 
 
-def memory(
-    *,
-    network: str = "resnet18",
-    width: int = 64,
-    image: int = 32,
-    batch: int = 32,
-    sparsity: float = 0.95,
-    threads: int = 2,
-) -> dict[str, Any]:
+def memory(work: Workload) -> dict[str, Any]:
     """Peak bytes of a few training steps, dense and sparse, each measured in a fresh process.
 
     `analytic` holds nonzero weights, their gradients and one copy of the convolutions' outputs, as SparCL counts.
     """
-    settings = {
-        "network": network,
-        "width": width,
-        "image": image,
-        "batch": batch,
-        "sparsity": sparsity,
-        "threads": threads,
-    }
-    found = {engine: _in_a_process(settings | {"engine": engine}) for engine in ("dense", "sparse")}
-    costs = layer_costs(network, width, 3, image, CLASSES)
-    maps = FLOAT_BYTES * batch * sum(c.outputs for c in costs)
+    found = {engine: _in_a_process(work.settings(engine=engine)) for engine in ("dense", "sparse")}
+    costs = layer_costs(work.network, work.width, CHANNELS, work.image, CLASSES)
+    maps = FLOAT_BYTES * work.batch * sum(c.outputs for c in costs)
     weights = {
-        name: sum(c.parameters * (1 - sparsity if c.prunable and name == "sparse" else 1) for c in costs)
+        name: sum(c.parameters * (1 - work.sparsity if c.prunable and name == "sparse" else 1) for c in costs)
         for name in found
     }
     analytic = {name: round(2 * FLOAT_BYTES * count + maps) for name, count in weights.items()}
@@ -49,7 +33,8 @@ def memory(
         "sparse_bytes": found["sparse"],
         "ratio": found["sparse"] / found["dense"],
         "analytic": analytic,
-        "settings": settings,
+        "settings": work.settings(),
+        "environment": environment(work.threads, "cpu"),
     }
 
 
@@ -59,17 +44,14 @@ def _in_a_process(settings: dict[str, Any]) -> int:
     return int(done.stdout)
 
 
-def measure(network: str, width: int, image: int, batch: int, sparsity: float, threads: int, engine: str) -> int:
+def measure(engine: str, **settings: Any) -> int:
     """Peak bytes of this process above its start, over a few steps."""
+    work = Workload(**settings)
     if engine == "sparse":
-        sparse_step("small", 8, 8, 8, 0.5, auto=False)[0]()  # code of the kernels belongs to no run
-    with using_threads(threads):
+        sparse_step(Workload(network="small", width=8, image=8, batch=8))[0]()  # code of the kernels belongs to no run
+    with using_threads(work.threads):
         peak = PeakMemory("cpu")
-        if engine == "sparse":
-            call, _ = sparse_step(network, width, image, batch, sparsity, auto=False)
-        else:
-            model = build(network, width=width, channels=3, classes=CLASSES, seed=0).train()
-            call = training_step(model, *noise(batch, 3, image), {})
+        call = sparse_step(work)[0] if engine == "sparse" else training_step(work.dense(), *work.noise(), {})
         for _ in range(STEPS):
             call()
         return peak.read()

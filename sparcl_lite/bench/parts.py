@@ -12,6 +12,7 @@ from torch.autograd.profiler import profile
 
 from sparcl_lite.bench.step import dense_steps, sparse_step
 from sparcl_lite.bench.timing import Stopwatch
+from sparcl_lite.bench.workload import Workload
 from sparcl_lite.result import environment
 from sparcl_lite.runs import using_threads
 from sparcl_lite.sparsity.engine.layers import SparseConvolution
@@ -20,23 +21,15 @@ PARTS = ("convolutions, forward", "convolutions, backward", "update", "between")
 FORWARD, BACKWARD, UPDATE, BETWEEN = PARTS
 
 
-def parts(
-    *,
-    width: int = 64,
-    image: int = 32,
-    batch: int = 32,
-    sparsity: float = 0.95,
-    threads: int = 2,
-    repeats: int = 7,
-) -> dict[str, Any]:
-    """Milliseconds of each of `PARTS` of a step of ResNet-18, medians over alternating steps.
+def parts(work: Workload, *, repeats: int = 7) -> dict[str, Any]:
+    """Milliseconds of each of `PARTS` of a step, medians over alternating steps.
 
     `between` is batch norm, ReLU, residual sums, layout, head and loss; with the sparse engine `update` has the masking
     of gradients, too. The dense step is the one in channels_last, read from PyTorch's profiler.
     """
-    with using_threads(threads):
-        dense = dense_steps("resnet18", width, image, batch)["channels_last"]
-        sparse, _ = sparse_step("resnet18", width, image, batch, sparsity, False)
+    with using_threads(work.threads):
+        dense = dense_steps(work)["channels_last"]
+        sparse, _ = sparse_step(work)
         for _ in range(2):
             dense(), sparse()
         rounds = [(_dense_parts(dense), _sparse_parts(sparse)) for _ in range(repeats)]
@@ -44,12 +37,9 @@ def parts(
         name: {part: statistics.median(r[number][part] for r in rounds) for part in PARTS}
         for number, name in enumerate(("dense", "sparse"))
     } | {
-        "settings": {
-            "network": "resnet18", "width": width, "image": image, "batch": batch,
-            "sparsity": sparsity, "threads": threads, "repeats": repeats,
-        },
-        "environment": environment(threads, "cpu"),
-    }  # fmt: skip
+        "settings": work.settings(repeats=repeats),
+        "environment": environment(work.threads, "cpu"),
+    }
 
 
 def _dense_parts(step: Callable[[], None]) -> dict[str, float]:

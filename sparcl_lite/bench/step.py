@@ -8,9 +8,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from sparcl_lite.bench.timing import alternating, masked_network, median_ratio, noise
+from sparcl_lite.bench.timing import alternating, median_ratio
+from sparcl_lite.bench.workload import Workload
 from sparcl_lite.masks import prunable_weights
-from sparcl_lite.models import ResNet, build
+from sparcl_lite.models import ResNet
 from sparcl_lite.result import environment
 from sparcl_lite.runs import using_threads
 from sparcl_lite.sparsity.engine.choice import Choice
@@ -20,28 +21,18 @@ LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 LR = 0.01
 
 
-def step(
-    *,
-    network: str = "resnet18",
-    width: int = 64,
-    image: int = 32,
-    batch: int = 32,
-    sparsity: float = 0.95,
-    threads: int = 2,
-    repeats: int = 7,
-    compiled: bool = False,
-) -> dict[str, Any]:
+def step(work: Workload, *, repeats: int = 7, compiled: bool = False) -> dict[str, Any]:
     """Median milliseconds of a step (forward, backward, masking of gradients, SGD), from alternating runs.
 
     `dense_ms` is the faster of the two dense layouts, `masked_ms` the same with masks multiplied onto it, `auto_ms`
     the engine that `auto` chooses. Each speed-up is the median over the rounds of dense / other.
     """
-    with using_threads(threads):
-        calls, masks_ = dense_steps(network, width, image, batch), {}
-        calls["masked"] = _masked_step(network, width, image, batch, sparsity)
+    with using_threads(work.threads):
+        calls, engines = dense_steps(work), {}
+        calls["masked"] = _masked_step(work)
         for name in ("sparse", "auto"):
-            calls[name], masks_[name] = sparse_step(network, width, image, batch, sparsity, name == "auto")
-        failure = _add_compiled(calls, network, width, image, batch) if compiled else "not asked for"
+            calls[name], engines[name] = sparse_step(work, auto=name == "auto")
+        failure = _add_compiled(calls, work) if compiled else "not asked for"
         taken = alternating(calls, repeats)
     middle = {name: statistics.median(times) for name, times in taken.items()}
     layout = min(LAYOUTS, key=middle.get)
@@ -58,13 +49,10 @@ def step(
         "compiled_ms": middle.get("compiled"),
         "compiled_failure": failure,
         "rounds_ms": taken,
-        "auto": masks_["auto"].report()["engine"],
-        "settings": {
-            "network": network, "width": width, "image": image, "batch": batch,
-            "sparsity": sparsity, "threads": threads, "repeats": repeats,
-        },
-        "environment": environment(threads, "cpu"),
-    }  # fmt: skip
+        "auto": engines["auto"].report()["engine"],
+        "settings": work.settings(repeats=repeats),
+        "environment": environment(work.threads, "cpu"),
+    }
 
 
 def training_step(network: ResNet, images: torch.Tensor, labels: torch.Tensor, masks: dict) -> Callable[[], None]:
@@ -83,35 +71,33 @@ def training_step(network: ResNet, images: torch.Tensor, labels: torch.Tensor, m
     return call
 
 
-def dense_steps(network: str, width: int, image: int, batch: int) -> dict[str, Callable[[], None]]:
+def dense_steps(work: Workload) -> dict[str, Callable[[], None]]:
     """A dense step in each of PyTorch's layouts."""
-    images, labels = noise(batch, 3, image)
+    images, labels = work.noise()
     calls = {}
     for name, layout in LAYOUTS.items():
-        model = build(network, width=width, channels=3, classes=10, seed=0).train().to(memory_format=layout)
+        model = work.dense().to(memory_format=layout)
         model.layout = layout
         calls[name] = training_step(model, images.contiguous(memory_format=layout), labels, {})
     return calls
 
 
-def _masked_step(network: str, width: int, image: int, batch: int, sparsity: float) -> Callable[[], None]:
-    model, strategy = masked_network(network, width, 3, sparsity)
-    return training_step(model, *noise(batch, 3, image), strategy.existing)
+def _masked_step(work: Workload) -> Callable[[], None]:
+    model, strategy = work.masked()
+    return training_step(model, *work.noise(), strategy.existing)
 
 
-def sparse_step(
-    network: str, width: int, image: int, batch: int, sparsity: float, auto: bool
-) -> tuple[Callable[[], None], SparseEngine]:
+def sparse_step(work: Workload, *, auto: bool = False) -> tuple[Callable[[], None], SparseEngine]:
     """A step on the sparse engine, and the engine; with `auto` one that chooses."""
-    model, strategy = masked_network(network, width, 3, sparsity)
+    model, strategy = work.masked()
     model.engine = SparseEngine(model, strategy, choice=Choice() if auto else None)
-    return training_step(model, *noise(batch, 3, image), strategy.existing), model.engine
+    return training_step(model, *work.noise(), strategy.existing), model.engine
 
 
-def _add_compiled(calls: dict, network: str, width: int, image: int, batch: int) -> str | None:
+def _add_compiled(calls: dict, work: Workload) -> str | None:
     """Add a dense step through torch.compile; why it does not work here, if it does not."""
-    model = build(network, width=width, channels=3, classes=10, seed=0).train()
-    images, labels = noise(batch, 3, image)
+    model = work.dense()
+    images, labels = work.noise()
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, foreach=True)
     forward = torch.compile(model.dense_features)
 

@@ -3,34 +3,28 @@
 import os
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sparcl_lite.bench.step import LAYOUTS, dense_steps, sparse_step
 from sparcl_lite.bench.timing import alternating, median_ratio
+from sparcl_lite.bench.workload import Workload
 from sparcl_lite.result import environment
 from sparcl_lite.runs import using_threads
 
 SPARSITIES = (0.5, 0.75, 0.9, 0.95, 0.99)
 
 
-def sweep(
-    *,
-    network: str = "resnet18",
-    width: int = 64,
-    image: int = 32,
-    batch: int = 32,
-    sparsities: Sequence[float] = SPARSITIES,
-    threads: int = 2,
-    repeats: int = 5,
-) -> dict[str, Any]:
+def sweep(work: Workload, *, sparsities: Sequence[float] = SPARSITIES, repeats: int = 5) -> dict[str, Any]:
     """Speed-ups by sparsity over the faster dense layout, medians of alternating rounds that hold all of them.
 
+    `sparsities` replace the workload's own.
     `load` is the machine's load average at the end: well above the number of threads, read `cpu_speedup` (one thread).
     """
-    with using_threads(threads):
-        calls = dense_steps(network, width, image, batch)
+    with using_threads(work.threads):
+        calls = dense_steps(work)
         for level in sparsities:
-            calls[str(level)], _ = sparse_step(network, width, image, batch, level, auto=False)
+            calls[str(level)], _ = sparse_step(replace(work, sparsity=level))
         taken = alternating(calls, repeats)
     middle = {name: statistics.median(times) for name, times in taken.items()}
     layout = min(LAYOUTS, key=middle.get)
@@ -43,8 +37,6 @@ def sweep(
         "rounds_ms": taken,
         "rounds_cpu_ms": taken.cpu,
         "load": os.getloadavg()[0],
-        "settings": {
-            "network": network, "width": width, "image": image, "batch": batch, "threads": threads, "repeats": repeats,
-        },
-        "environment": environment(threads, "cpu"),
-    }  # fmt: skip
+        "settings": work.settings(sparsity=list(sparsities), repeats=repeats),
+        "environment": environment(work.threads, "cpu"),
+    }

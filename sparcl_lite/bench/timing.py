@@ -1,18 +1,9 @@
-"""What the benchmarks share: alternating runs, a stopwatch for parts, masked networks, batches of noise."""
+"""What the benchmarks share: alternating runs, and a stopwatch for parts of a call."""
 
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-
-import torch
-from torch import Tensor
-
-from sparcl_lite import masks
-from sparcl_lite.models import ResNet, build
-
-CLASSES = 10
 
 
 class Rounds(dict):
@@ -70,22 +61,3 @@ class Stopwatch:
 def median_ratio(slow: list[float], fast: list[float]) -> float:
     """The median over the rounds of slow / fast."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
-
-
-def masked_network(architecture: str, width: int, channels: int, sparsity: float) -> tuple[ResNet, SimpleNamespace]:
-    """A network whose prunable weights are randomly masked, and what says so to the sparse engine."""
-    network = build(architecture, width=width, channels=channels, classes=CLASSES, seed=0).train()
-    generator = torch.Generator().manual_seed(0)
-    weights = masks.prunable_weights(network)
-    found = {name: masks.random_mask(weight, 1 - sparsity, generator) for name, weight in weights.items()}
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.mul_(found[name])
-    return network, SimpleNamespace(existing=found, wanted={})
-
-
-def noise(batch: int, channels: int, image: int) -> tuple[Tensor, Tensor]:
-    """Images and labels of a batch."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch, channels, image, image, generator=generator)
-    return images, torch.randint(CLASSES, (batch,), generator=generator)

@@ -74,11 +74,9 @@ def step(
     _check_network(network)
     _needs_numba()
     from sparcl_lite.bench.step import step as measure
+    from sparcl_lite.bench.workload import Workload
 
-    report = measure(
-        network=network, width=width, image=image, batch=batch, sparsity=sparsity, threads=threads,
-        repeats=repeats, compiled=compiled,
-    )  # fmt: skip
+    report = measure(Workload(network, width, image, batch, sparsity, threads), repeats=repeats, compiled=compiled)
     _print(report, as_json, (
         f"dense {report['dense_ms']:.1f} ms ({report['dense_layout']}), masked {report['masked_ms']:.1f} ms, "
         f"sparse {report['sparse_ms']:.1f} ms: {report['speedup']:.2f}x; auto {report['auto_speedup']:.2f}x"
@@ -102,8 +100,9 @@ def sweep(
     _check_network(network)
     _needs_numba()
     from sparcl_lite.bench.sweep import sweep as measure
+    from sparcl_lite.bench.workload import Workload
 
-    report = measure(network=network, width=width, image=image, batch=batch, threads=threads, repeats=repeats)
+    report = measure(Workload(network, width, image, batch, threads=threads), repeats=repeats)
     found = ", ".join(f"{level}: {ratio:.2f}x" for level, ratio in report["speedup"].items())
     _print(report, as_json, f"dense {report['dense_ms']:.1f} ms ({report['dense_layout']}); {found}")
 
@@ -152,8 +151,9 @@ def memory(
     _check_network(network)
     _needs_numba()
     from sparcl_lite.bench.memory import memory as measure
+    from sparcl_lite.bench.workload import Workload
 
-    report = measure(network=network, width=width, image=image, batch=batch, sparsity=sparsity, threads=threads)
+    report = measure(Workload(network, width, image, batch, sparsity, threads))
     _print(report, as_json, (
         f"dense {report['dense_bytes'] / 1e6:.0f} MB, sparse {report['sparse_bytes'] / 1e6:.0f} MB: "
         f"{report['ratio']:.2f} of it"
@@ -176,8 +176,9 @@ def kernels(
     _needs_numba()
     from sparcl_lite.bench.kernels import PRODUCTS
     from sparcl_lite.bench.kernels import kernels as measure
+    from sparcl_lite.bench.workload import Workload
 
-    report = measure(width=width, image=image, batch=batch, sparsity=sparsity, threads=threads)
+    report = measure(Workload("resnet18", width, image, batch, sparsity, threads))
     lines = [", ".join(f"{name} {value:.0f}" for name, value in report["limits"].items())]
     for layer in report["layers"]:
         parts = (
@@ -205,8 +206,9 @@ def parts(
     _needs_numba()
     from sparcl_lite.bench.parts import PARTS
     from sparcl_lite.bench.parts import parts as measure
+    from sparcl_lite.bench.workload import Workload
 
-    report = measure(width=width, image=image, batch=batch, sparsity=sparsity, threads=threads, repeats=repeats)
+    report = measure(Workload("resnet18", width, image, batch, sparsity, threads), repeats=repeats)
     lines = [
         f"{name}: {', '.join(f'{part} {report[name][part]:.1f} ms' for part in PARTS)}" for name in ("dense", "sparse")
     ]
