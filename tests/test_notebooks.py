@@ -147,7 +147,7 @@ RUNS = {
     "lightcl_generalizability": 2,
     "lightcl_memory": 0,
     "lightcl_table1": 13,
-    "sparcl_confounders": 13,
+    "sparcl_confounders": 4,
     "sparcl_fig1": 4,
     "sparcl_fig3": 13,
     "sparcl_fig4": 11,
