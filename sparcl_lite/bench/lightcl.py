@@ -4,7 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sparcl_lite.bench.overhead import random_images
@@ -22,13 +22,14 @@ TIMED_AGAINST = "der++-15"
 STEPS, EPOCHS = 3, 3  # of a task; SparCL removes data from the second epoch on
 
 
-def lightcl(*, profile: str = "paper", threads: int = 2, repeats: int = 5) -> dict[str, Any]:
+def lightcl(
+    *, profile: str = "paper", rows: Sequence[str] = (*ROWS, ON_SPARSE_ENGINE), threads: int = 2, repeats: int = 5
+) -> dict[str, Any]:
     """Peak bytes above the idle process and milliseconds of a step in the second task, by row, on images of noise.
 
     Each peak is that of a fresh process which trains two tasks without evaluating. Steps of all rows alternate in one
     process; `speedup` is the median over the rounds of DER++ / row. Nothing is pre-trained: weights do not matter here.
     """
-    rows = (*ROWS, ON_SPARSE_ENGINE)
     peaks = {row: _in_a_process({"profile": profile, "row": row, "threads": threads}) for row in rows}
     with using_threads(threads):
         taken = alternating({row: _in_second_task(_trainer(profile, row)) for row in rows}, repeats)
