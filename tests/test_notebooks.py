@@ -152,7 +152,6 @@ RUNS = {
     "sparcl_fig3": 13,
     "sparcl_fig4": 11,
     "sparcl_masks": 3,
-    "sparcl_sensitivity": 18,
     "sparcl_table1": 28,
     "sparcl_table2": 11,
     "sparcl_table3": 8,
