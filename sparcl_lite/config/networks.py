@@ -27,3 +27,12 @@ def boundaries(network: str) -> list[str]:
 def frozen_blocks(network: str, boundary: str) -> tuple[str, ...]:
     """The blocks up to and including a boundary."""
     return tuple(block_names(network)[: boundaries(network).index(boundary)])
+
+
+def last_stage(network: str) -> list[str]:
+    """The blocks of the last stage, which LightCL trains.
+
+    >>> last_stage("resnet18")
+    ['layer4.0', 'layer4.1']
+    """
+    return block_names(network)[-ARCHITECTURES[network]["blocks"][-1] :]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sparcl_lite.config import LightCL, RunConfig, SparCL
-from sparcl_lite.config.networks import ARCHITECTURES, UNFROZEN, boundaries
+from sparcl_lite.config.networks import UNFROZEN, boundaries, last_stage
 from sparcl_lite.config.run import MIN_CHANNELS
 from sparcl_lite.data.specs import SPECS
 from sparcl_lite.papers.experiments import Experiment, Row
@@ -65,7 +65,7 @@ def table1(*, buffer: int = BUFFER, sparsity: float = 0.90, variant: str = "pape
 
 def _frozen(network: str) -> dict[str, Any]:
     """All but the last stage frozen from the first task on."""
-    return {"freeze": boundaries(network)[-1 - ARCHITECTURES[network]["blocks"][-1]], "freeze_first_task": True}
+    return {"freeze": boundaries(network)[-1 - len(last_stage(network))], "freeze_first_task": True}
 
 
 def _pruned(plain: RunConfig, variant: str) -> dict[str, Any]:
