@@ -299,7 +299,8 @@ def test_orderings_that_any_correct_implementation_shows():
     for name in ("sgd", "ewc", "lwf", "agem"):
         assert found[name][0] < 40, name
     for name in ("er", "der++", "icarl"):
-        assert found["sgd"][0] + 5 < found[name][0] < found["joint"][0], name
+        assert found[name][0] > found["sgd"][0] + 5, name
+    assert found["joint"][0] > found["sgd"][0] + 30
     for name in ("icarl", "fdr", "er", "der++", "packnet", "lps"):
         assert found[name][1] > 75, name
     assert all(task_il > 55 for _, task_il in found.values())  # 50 is chance
