@@ -28,7 +28,8 @@ def lightcl(
     """Peak bytes above the idle process and milliseconds of a step in the second task, by row, on images of noise.
 
     Each peak is that of a fresh process which trains two tasks without evaluating. Steps of all rows alternate in one
-    process; `speedup` is the median over the rounds of DER++ / row. Nothing is pre-trained: weights do not matter here.
+    process; `speedup` is the median over the rounds of DER++ / row. SparCL's have the gradients that choose its mask, once
+    an epoch of three steps, which weigh far less in epochs of hundreds. Nothing is pre-trained: weights do not matter.
     """
     peaks = {row: _in_a_process({"profile": profile, "row": row, "threads": threads}) for row in rows}
     with using_threads(threads):
@@ -45,6 +46,8 @@ def lightcl(
 def _trainer(profile: str, row: str) -> Trainer:
     values = table1(profile=profile).row(row.partition(",")[0]).values
     values = values | {"masked_ce": True, "images_per_class": 0, "epochs": EPOCHS}
+    if values["method"] == "lightcl":
+        values = values | {"freeze_first_task": True}  # as after pre-training
     engine = "sparse" if row == ON_SPARSE_ENGINE else "dense"
     config = RunConfig(profile=profile, **values, engine=engine)
     return Trainer(config, random_images(config, STEPS))
