@@ -28,8 +28,8 @@ def lightcl(
     """Peak bytes above the idle process and milliseconds of a step in the second task, by row, on images of noise.
 
     Each peak is that of a fresh process which trains two tasks without evaluating. Steps of all rows alternate in one
-    process; `speedup` is the median over the rounds of DER++ / row. SparCL's have the gradients that choose its mask, once
-    an epoch of three steps, which weigh far less in epochs of hundreds. Nothing is pre-trained: weights do not matter.
+    process; `speedup` is the median over the rounds of DER++ / row. SparCL's contain the gradients that choose its
+    mask, once an epoch of three steps, which weigh far less in epochs of hundreds. Nothing is pre-trained.
     """
     peaks = {row: _in_a_process({"profile": profile, "row": row, "threads": threads}) for row in rows}
     with using_threads(threads):
