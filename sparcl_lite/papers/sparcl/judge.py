@@ -16,10 +16,9 @@ STEPS = "sweep-resnet18-64"  # what `sparcl-lite bench sweep` measured at the pa
 
 
 def judge_claims(experiments: dict[str, Experiment], frames: dict[str, pd.DataFrame], store: Store) -> list[Judged]:
-    """Verdicts from runs and from the benchmarks beside those of `store`."""
-    return judge(
-        claims("sparcl"), experiments, frames, {"step_speedup": partial(_step_speedup, measurement(store, STEPS))}
-    )
+    """Verdicts on the claims that belong to the given experiments, also from the benchmarks beside `store`'s runs."""
+    listed = [claim for claim in claims("sparcl") if claim.experiment in experiments]
+    return judge(listed, experiments, frames, {"step_speedup": partial(_step_speedup, measurement(store, STEPS))})
 
 
 def _step_speedup(
