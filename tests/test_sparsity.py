@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from sparcl_lite.config import OFFICIAL_QUIRKS, RunConfig, SparCL
+from sparcl_lite.config import RunConfig, SparCL
+from sparcl_lite.config.sparse import OFFICIAL_QUIRKS
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import Batch
 from sparcl_lite.masks import density
