@@ -87,19 +87,13 @@ class Trainer:
             start = first_epoch if number == first_phase else 0
             self._enter(number)
             if start == 0:
-                with self._timed("train"):
-                    self.method.begin_task(phase, self.stream)
-                    self._count_auxiliary()
-                self.sparsity.begin_task(phase)
+                self._begin(phase)
             for epoch in range(start, self.config.epochs):
                 with self._timed("train"):
                     self._train_epoch(phase, epoch)
                 self.position = (number, epoch + 1)
                 self.on_epoch(self)
-            with self._timed("train"):
-                self.method.end_task(self.phases[number], self.stream)
-                self._count_auxiliary()
-            self.sparsity.end_task(phase)
+            self._end(number, phase)
             with self._timed("eval"):
                 self._evaluate(seen=self.config.tasks if len(self.phases) == 1 else number + 1)
 
@@ -109,6 +103,18 @@ class Trainer:
         if isinstance(self.network, ResNet):
             self.network.freeze(frozen, self.config.frozen_norm)
         self.ledger.costs = costs_of(self.config, number)
+
+    def _begin(self, phase: Task) -> None:
+        with self._timed("train"):
+            self.method.begin_task(phase, self.stream)
+            self._count_auxiliary()
+        self.sparsity.begin_task(phase)
+
+    def _end(self, number: int, phase: Task) -> None:
+        with self._timed("train"):
+            self.method.end_task(self.phases[number], self.stream)
+            self._count_auxiliary()
+        self.sparsity.end_task(phase)
 
     def _phase(self, number: int) -> Task:
         """The phase with all samples that its epochs present."""

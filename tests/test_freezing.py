@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from sparcl_lite.config import RunConfig, SparCL, explain
 from sparcl_lite.config.networks import boundaries, frozen_blocks
 from sparcl_lite.data.sources import load
+from sparcl_lite.measure.autograd import saved_bytes
 from sparcl_lite.measure.flops import costs_of, macs
 from sparcl_lite.models import build
 from sparcl_lite.training import Trainer
@@ -24,22 +25,6 @@ def network(architecture="resnet18", width=8, norm="eval", boundary="layer3"):
 
 def images(count, size=16, seed=0):
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def saved_bytes(model, x):
-    """Bytes of tensors that a training pass keeps for backward, parameters excluded, each storage once."""
-    parameters = {p.data_ptr() for p in model.parameters()}
-    kept = {}
-
-    def pack(tensor):
-        if tensor.data_ptr() not in parameters:
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = model(x).square().sum()
-    loss.backward()
-    return sum(kept.values())
 
 
 def test_boundaries_by_name():
@@ -121,18 +106,9 @@ def test_frozen_blocks_keep_no_maps():
     with torch.no_grad():
         maps = model.trunk(x)
     above_only = copy.deepcopy(model)
-    kept = {}
-
-    def pack(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    parameters = {p.data_ptr() for p in above_only.parameters()}
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        above_only.patterns(maps)
-    expected = sum(size for pointer, size in kept.items() if pointer not in parameters)
+    expected = saved_bytes(above_only, lambda: above_only.patterns(maps)[1])
     assert len(below) == 7
-    frozen, whole = saved_bytes(model, x), saved_bytes(network(boundary="none"), x)
+    frozen, whole = (saved_bytes(of, lambda of=of: of(x).square().sum()) for of in (model, network(boundary="none")))
     assert frozen == pytest.approx(expected, rel=0.01)
     assert frozen < whole / 8  # the last stage has 1/17 of the maps, and its own inputs
 

@@ -2,13 +2,12 @@
 
 import json
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from sparcl_lite.bench.overhead import random_images
-from sparcl_lite.bench.timing import alternating, median_ratio
+from sparcl_lite.bench.timing import alternating, in_a_process, median_ratio
 from sparcl_lite.config import RunConfig
 from sparcl_lite.measure.memory import PeakMemory
 from sparcl_lite.papers.lightcl.tables import table1
@@ -18,6 +17,7 @@ from sparcl_lite.training import Trainer
 
 ROWS = ("sgd", "er-15", "der++-15", "sparcl-der++-0.90-15", "freeze", "lightcl-15", "lightcl-0.90-15")
 ON_SPARSE_ENGINE = "sparcl-der++-0.90-15, sparse engine"
+MODULE = "sparcl_lite.bench.lightcl"  # this one, whose `measure` a fresh process calls
 TIMED_AGAINST = "der++-15"
 STEPS, EPOCHS = 3, 3  # of a task; SparCL removes data from the second epoch on
 
@@ -31,7 +31,7 @@ def lightcl(
     process; `speedup` is the median over the rounds of DER++ / row. SparCL's contain the gradients that choose its
     mask, once an epoch of three steps, which weigh far less in epochs of hundreds. Nothing is pre-trained.
     """
-    peaks = {row: _in_a_process({"profile": profile, "row": row, "threads": threads}) for row in rows}
+    peaks = {row: in_a_process(MODULE, {"profile": profile, "row": row, "threads": threads}) for row in rows}
     with using_threads(threads):
         taken = alternating({row: _in_second_task(_trainer(profile, row)) for row in rows}, repeats)
     return {
@@ -54,27 +54,17 @@ def _trainer(profile: str, row: str) -> Trainer:
 
 
 def _in_second_task(trainer: Trainer) -> Callable[[], None]:
-    """Trains the first task; what is returned trains an epoch of the second."""
+    """Trains the first task and begins the second; what is returned trains an epoch of the second."""
+    first, second = (trainer._phase(number) for number in range(2))
+    trainer._enter(0)
+    trainer._begin(first)
     for epoch in range(EPOCHS):
-        _train(trainer, 0, epoch)
-    trainer.method.end_task(trainer.phases[0], trainer.stream)
-    trainer.sparsity.end_task(trainer.phases[0])
-    _train(trainer, 1, 0)
-    return lambda: trainer._train_epoch(trainer.phases[1], 0)
-
-
-def _train(trainer: Trainer, task: int, epoch: int) -> None:
-    phase = trainer.phases[task]
-    if epoch == 0:
-        trainer._enter(task)
-        trainer.method.begin_task(phase, trainer.stream)
-        trainer.sparsity.begin_task(phase)
-    trainer._train_epoch(phase, epoch)
-
-
-def _in_a_process(settings: dict[str, Any]) -> int:
-    command = [sys.executable, "-m", "sparcl_lite.bench.lightcl", json.dumps(settings)]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        trainer._train_epoch(first, epoch)
+    trainer._end(0, first)
+    trainer._enter(1)
+    trainer._begin(second)
+    trainer._train_epoch(second, 0)
+    return lambda: trainer._train_epoch(second, 0)
 
 
 def measure(profile: str, row: str, threads: int) -> int:

@@ -1,11 +1,11 @@
 """Training memory of one network: measured peak of a process of its own, beside what must be held."""
 
 import json
-import subprocess
 import sys
 from typing import Any
 
 from sparcl_lite.bench.step import sparse_step, training_step
+from sparcl_lite.bench.timing import in_a_process
 from sparcl_lite.bench.workload import CHANNELS, CLASSES, Workload
 from sparcl_lite.measure.flops import layer_costs
 from sparcl_lite.measure.memory import FLOAT_BYTES, PeakMemory
@@ -13,6 +13,7 @@ from sparcl_lite.result import environment
 from sparcl_lite.runs import using_threads
 
 STEPS = 3
+MODULE = "sparcl_lite.bench.memory"  # this one, whose `measure` a fresh process calls
 
 
 def memory(work: Workload) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def memory(work: Workload) -> dict[str, Any]:
 
     `analytic` holds nonzero weights, their gradients and one copy of the convolutions' outputs, as SparCL counts.
     """
-    found = {engine: _in_a_process(work.settings(engine=engine)) for engine in ("dense", "sparse")}
+    found = {engine: in_a_process(MODULE, work.settings(engine=engine)) for engine in ("dense", "sparse")}
     costs = layer_costs(work.network, work.width, CHANNELS, work.image, CLASSES)
     maps = FLOAT_BYTES * work.batch * sum(c.outputs for c in costs)
     weights = {
@@ -36,12 +37,6 @@ def memory(work: Workload) -> dict[str, Any]:
         "settings": work.settings(),
         "environment": environment(work.threads, "cpu"),
     }
-
-
-def _in_a_process(settings: dict[str, Any]) -> int:
-    command = [sys.executable, "-m", "sparcl_lite.bench.memory", json.dumps(settings)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(done.stdout)
 
 
 def measure(engine: str, **settings: Any) -> int:

@@ -1,9 +1,13 @@
-"""What the benchmarks share: alternating runs, and a stopwatch for parts of a call."""
+"""What the benchmarks share: alternating runs, a stopwatch for parts of a call, and fresh processes."""
 
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 
 class Rounds(dict):
@@ -61,3 +65,9 @@ class Stopwatch:
 def median_ratio(slow: list[float], fast: list[float]) -> float:
     """The median over the rounds of slow / fast."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def in_a_process(module: str, settings: dict[str, Any]) -> int:
+    """The number that this module prints when it runs with these settings, in a process of its own."""
+    command = [sys.executable, "-m", module, json.dumps(settings)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

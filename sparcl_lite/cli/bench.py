@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 
 from sparcl_lite.cli.options import Json
-from sparcl_lite.config.profiles import PROFILES
 from sparcl_lite.errors import KitError
 
 app = typer.Typer(help="Time training on this machine.\n\nExample: sparcl-lite bench step --sparsity 0.95")
@@ -38,8 +37,7 @@ def overhead(
     reports = {}
     names = profile or ["lite", "paper"]
     for name in names:
-        if name not in steps:
-            raise KitError(f"profile = {name!r}: unknown; allowed: {', '.join(steps)}")
+        _check_profile(name)
     for name in names:
         for kind, level in (("dense", None), ("sparse", sparsity)):
             report = measure(profile=name, sparsity=level, threads=threads, steps=steps[name], repeats=repeats)
@@ -248,6 +246,8 @@ def _check_network(name: str) -> None:
 
 
 def _check_profile(name: str) -> None:
+    from sparcl_lite.config.profiles import PROFILES
+
     if name not in PROFILES:
         raise KitError(f"profile = {name!r}: unknown; allowed: {', '.join(PROFILES)}")
 

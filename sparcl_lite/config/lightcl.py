@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from sparcl_lite.config.base import Frozen
 
@@ -22,6 +22,7 @@ class LightCL(Frozen):
     The weight of the patterns' term is the run's `beta`, the number of reference samples its `buffer_size`.
     """
 
+    official = LIGHTCL_QUIRKS
     variant: Literal["paper", "official"] = "paper"
     ratio: float = Field(0.15, ge=0, le=1, description="share of a map's channels that a task adds to the pattern")
     channels: Literal["activation", "random"] = Field("activation", description="how these channels are chosen")
@@ -39,10 +40,3 @@ class LightCL(Frozen):
         "stage", description="the layers that a stage adds up keep the same channels, or each its own"
     )
     recover: bool = Field(False, description="pruned: the first task also trains the last frozen block")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _apply_variant(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("variant") == "official":
-            return LIGHTCL_QUIRKS | given
-        return given

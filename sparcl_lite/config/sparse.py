@@ -68,6 +68,7 @@ class SparCL(Sparse):
     schedule (`interval`, `cutoff`, `freeze_from`) is in fractions of a task's epochs.
     """
 
+    official = OFFICIAL_QUIRKS
     kind: Literal["sparcl"] = "sparcl"
     variant: Literal["paper", "official"] = "paper"
     tdm: bool = True
@@ -99,13 +100,6 @@ class SparCL(Sparse):
     kept_gradients: float = Field(0.8, gt=0, le=1, description="1 - q/(1-s): share of active weights")
     gradient_interval: int = Field(30, ge=1, description="steps between two refreshes of the gradient mask")
     cgi_gradient: Literal["separate", "total"] = "separate"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _apply_variant(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("variant") == "official":
-            return OFFICIAL_QUIRKS | given
-        return given
 
     @model_validator(mode="after")
     def _check_densities(self) -> "SparCL":

@@ -14,11 +14,10 @@ A block generalises when both are high. Training is the caller's business.
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 
-from sparcl_lite.models import BasicBlock, ResNet
+from sparcl_lite.models import ResNet
 
 __all__ = [
     "block_maps",
@@ -27,8 +26,6 @@ __all__ = [
     "memory_stability",
     "stability_by_block",
 ]
-
-STEM = "stem"
 
 
 def learning_plasticity(frozen: ArrayLike, free: ArrayLike) -> np.ndarray:
@@ -74,18 +71,14 @@ def block_maps(network: ResNet, images: Tensor) -> dict[str, Tensor]:
     `images` `(N, C, H, W)` are normalised. The network is evaluated as it is tested, with its running statistics, layer
     by layer whatever its engine is, and left as it was.
     """
-    maps, training = {}, network.training
-    handles = [network.bn1.register_forward_hook(lambda module, inputs, output: maps.update({STEM: F.relu(output)}))]
-    for name, block in _blocks(network).items():
-        if name != STEM:
-            handles.append(block.register_forward_hook(lambda module, inputs, output, n=name: maps.update({n: output})))
+    maps, training, x = {}, network.training, images.contiguous(memory_format=network.layout)
     try:
+        network.eval()
         with torch.no_grad():
-            network.eval().dense_features(images)
+            for name in network.blocks:
+                x = maps[name] = network.run_block(name, x)
     finally:
         network.train(training)
-        for handle in handles:
-            handle.remove()
     return maps
 
 
@@ -94,7 +87,7 @@ def stability_by_block(before: ResNet, after: ResNet, images: Tensor, *, batch_s
 
     `before` and `after` are the network when the task began and ended. `batch_size` bounds the maps held at a time.
     """
-    changes: dict[str, list[Tensor]] = {name: [] for name in _blocks(before)}
+    changes: dict[str, list[Tensor]] = {name: [] for name in before.blocks}
     for part in images.split(batch_size):
         old, new = block_maps(before, part), block_maps(after, part)
         for name, found in changes.items():
@@ -118,9 +111,3 @@ def general_blocks(plasticity: dict[str, float], stability: dict[str, float], *,
             break
         general.append(name)
     return general
-
-
-def _blocks(network: ResNet) -> dict[str, nn.Module]:
-    """The stem and the residual blocks, in order of execution."""
-    stem = nn.ModuleList([network.conv1, network.bn1])
-    return {STEM: stem} | {name: m for name, m in network.named_modules() if isinstance(m, BasicBlock)}

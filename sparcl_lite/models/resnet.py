@@ -7,6 +7,7 @@ any gradient bookkeeping and keep no maps.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -120,7 +121,7 @@ class ResNet(nn.Module):
         self._set_chunks(chunks)
         x = self._frozen_maps(x)
         for name in self.blocks[len(self.frozen) :]:
-            x = self._run(name, x)
+            x = self.run_block(name, x)
         return x.mean((2, 3))
 
     def trunk(self, x: Tensor) -> Tensor:
@@ -137,7 +138,7 @@ class ResNet(nn.Module):
                 found += self.get_submodule(name).maps(x)
                 x = found[-1]
             else:
-                x = self._run(name, x)
+                x = self.run_block(name, x)
         return found, self.linear(x.mean((2, 3)))
 
     @property
@@ -179,17 +180,22 @@ class ResNet(nn.Module):
         parts = []
         for part in x.split(FROZEN_BATCH if alone else len(x)):
             for name in self.frozen:
-                part = self._run(name, part)
+                part = self.run_block(name, part)
             parts.append(part)
         return torch.cat(parts)
 
-    def _run(self, name: str, x: Tensor) -> Tensor:
+    def run_block(self, name: str, x: Tensor) -> Tensor:
+        """The rectified map of one of `blocks`, from that of the block before it."""
         return F.relu(self.bn1(self.conv1(x))) if name == "stem" else self.get_submodule(name)(x)
 
     def _set_chunks(self, chunks: tuple[int, ...]) -> None:
-        for module in self.modules():
-            if isinstance(module, BatchNorm2d):
-                module.chunks = chunks
+        for norm in self._norms:
+            norm.chunks = chunks
+
+    @cached_property
+    def _norms(self) -> list[BatchNorm2d]:
+        """Looked for at the first pass, when all layers are in place, and not again in every step."""
+        return [module for module in self.modules() if isinstance(module, BatchNorm2d)]
 
 
 def build(

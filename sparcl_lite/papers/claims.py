@@ -140,7 +140,7 @@ def _obstacle(claim: Claim, experiments: dict[str, Experiment]) -> str:
 def _accuracy(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
     left, right = paired(frame, a, b, claim.metric)
     if not len(left):
-        return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note="no runs of both rows")
+        return nothing_known(a, b, "no runs of both rows")
     effect = paired_interval(left, right)
     if len(left) == 1:
         return Evidence(a, b, effect, note="one seed: no interval")
@@ -175,6 +175,11 @@ def _memory_saving(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a:
     return computed(claim, a, b, saved, note)
 
 
+def nothing_known(a: str, b: str, why: str) -> Evidence:
+    """Evidence of a comparison that nothing was run or measured for."""
+    return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note=why)
+
+
 def computed(claim: Claim, a: str, b: str, value: float, note: str) -> Evidence:
     """Evidence from a number that needs no runs: it reaches the claim's ratio, or not."""
     outcome = REPRODUCED if value >= claim.ratio * (1 - RATIO_TOLERANCE) else NOT
@@ -189,7 +194,7 @@ def _at_paper_size(claim: Claim, experiment: Experiment, *rows: str) -> list[Run
 def _flops_below(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
     left, right = paired(frame, a, b, "flops_honest")
     if not len(left):
-        return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note="no runs of both rows")
+        return nothing_known(a, b, "no runs of both rows")
     ratios = left / right
     effect = Interval(float(ratios.mean()), float(ratios.min()), float(ratios.max()), len(ratios))
     low, mean, high = (f"{100 * (value - 1):+.1f}" for value in (effect.low, effect.mean, effect.high))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from sparcl_lite.measure.statistics import Interval
-from sparcl_lite.papers.claims import NOT, REPRODUCED, Claim, Evidence, Judged, claims, judge
+from sparcl_lite.papers.claims import NOT, REPRODUCED, Claim, Evidence, Judged, claims, judge, nothing_known
 from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment
 from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS
 from sparcl_lite.store import Store
@@ -40,7 +40,7 @@ def _converges(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFra
     """The criterion falls in total, and its last change is a small share of its first value, in every run."""
     traces = frame.loc[frame["row"] == a, "criterion"].dropna().tolist() if len(frame) else []
     if not traces:
-        return Evidence(a, "its start", Interval(np.nan, np.nan, np.nan, 0), note="no runs of this row")
+        return nothing_known(a, "its start", "no runs of this row")
     last = np.array([abs(trace[-1] - trace[-2]) / trace[0] for trace in traces])
     fallen = max(trace[-1] / trace[0] for trace in traces)
     effect = Interval(float(last.mean()), float(last.min()), float(last.max()), len(last))
@@ -55,8 +55,7 @@ def _slope_between(claim: Claim, experiment: ClusteringExperiment, frame: pd.Dat
     wanted = names[names.index(a) : names.index(b) + 1]
     known = medians(frame[frame["row"].isin(wanted)]) if len(frame) else frame
     if len(known) < len(wanted):
-        missing = f"{len(known)} of {len(wanted)} sizes measured"
-        return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note=missing)
+        return nothing_known(a, b, f"{len(known)} of {len(wanted)} sizes measured")
     slope = log_slope(known["cells"].to_numpy(float), known["cpu_seconds"].to_numpy())
     top = known.loc[known["cells"].idxmax()]
     cost = f"{top['seconds']:.0f} s, {top['peak_memory_bytes'] / 1e9:.1f} GB"

@@ -17,6 +17,7 @@ from sparcl_lite.papers.claims import (
     claims,
     computed,
     judge,
+    nothing_known,
 )
 from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.lightcl.accounting import flops, memory, readings
@@ -66,7 +67,7 @@ def _memory_measured(
 ) -> Evidence:
     """Measured peak of b / a, which has to reach the ratio in full."""
     if not {a, b} <= set(peaks):
-        return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note="not measured")
+        return nothing_known(a, b, "not measured")
     ratio = peaks[b] / peaks[a]
     note = f"{ratio:.2f}x: {peaks[b] / 1e6:,.0f} MB against {peaks[a] / 1e6:,.0f} MB at the peak"
     outcome = REPRODUCED if ratio >= claim.ratio else NOT

@@ -28,9 +28,7 @@ def protocol(**shared: Any) -> dict[str, Any]:
     if (plain.profile, plain.dataset) == ("paper", "cifar10"):
         return shared | own | {"pretraining": "cifar100"}
     each = len(SPECS[plain.dataset].classes) // plain.tasks
-    return shared | own | {
-        "pretraining": "disjoint", "pretraining_classes": 2 * each, "tasks": plain.tasks - 2,
-    }  # fmt: skip
+    return shared | own | {"pretraining": "disjoint", "pretraining_classes": 2 * each}
 
 
 def table1(*, buffer: int = BUFFER, sparsity: float = 0.90, variant: str = "paper", **shared: Any) -> Experiment:

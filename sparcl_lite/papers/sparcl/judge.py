@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sparcl_lite.measure.statistics import Interval
-from sparcl_lite.papers.claims import NOT, REPRODUCED, Claim, Evidence, Judged, claims, judge
+from sparcl_lite.papers.claims import NOT, REPRODUCED, Claim, Evidence, Judged, claims, judge, nothing_known
 from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.measured import measurement
 from sparcl_lite.store import Store
@@ -27,7 +27,7 @@ def _step_speedup(
     """Dense over sparse time of a training step, which has to reach the ratio in the median of alternating rounds."""
     level = str(experiment.row(a).values["sparse"].sparsity)
     if steps is None or level not in steps["rounds_ms"]:
-        return Evidence(a, b, Interval(np.nan, np.nan, np.nan, 0), note="not measured")
+        return nothing_known(a, b, "not measured")
     rounds = steps["rounds_ms"]
     ratios = np.array(rounds[steps["dense_layout"]]) / np.array(rounds[level])
     effect = Interval(float(np.median(ratios)), float(ratios.min()), float(ratios.max()), len(ratios))
