@@ -10,13 +10,15 @@ from sparcl_lite.report.figures.style import PALETTE
 def acceleration(points: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Class-IL against measured acceleration, memory as the circle's area, one circle a row (SparCL, Figure 4).
 
-    `points` has kind, label, acceleration, class_il and memory (bytes), the columns that are drawn.
+    `points` has kind, label, acceleration, class_il and memory (bytes), the columns that are drawn. SparCL's labels are on
+    the other side of their circles, which lie close to those of others.
     """
     figure, ax = plt.subplots(layout="constrained")
     largest = points["memory"].max()
     for row in points.itertuples():
         ax.scatter(row.acceleration, row.class_il, s=400 * row.memory / largest, color=PALETTE[row.kind], alpha=0.7)
-        ax.annotate(row.label, (row.acceleration, row.class_il), xytext=(6, 6), textcoords="offset points", fontsize=6)
+        look = {"xytext": (6, 6)} if row.kind != "sparcl" else {"xytext": (-9, -9), "ha": "right", "va": "center"}
+        ax.annotate(row.label, (row.acceleration, row.class_il), textcoords="offset points", fontsize=6, **look)
     ax.margins(0.2)
     ax.set(xlabel="training acceleration over dense (×)", ylabel="Class-IL accuracy (%)")
     return figure, points
