@@ -10,8 +10,8 @@ from sparcl_lite.report.figures.style import PALETTE
 def acceleration(points: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Class-IL against measured acceleration, memory as the circle's area, one circle a row (SparCL, Figure 4).
 
-    `points` has kind, label, acceleration, class_il and memory (bytes), the columns that are drawn. SparCL's labels are on
-    the other side of their circles, which lie close to those of others.
+    `points` has kind, label, acceleration, class_il and memory (bytes), the columns that are drawn. SparCL's labels are
+    on the other side of their circles, which lie close to those of others.
     """
     figure, ax = plt.subplots(layout="constrained")
     largest = points["memory"].max()
