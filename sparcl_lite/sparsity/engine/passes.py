@@ -1,7 +1,8 @@
 """Forward and backward of a `Trunk`, and the memory that they need.
 
-Of a pass only the outputs of the convolutions are kept, once. Every activation is computed again where the backward
-pass needs it, for a few blocks of 16 samples at a time, so that it is still in the cache when it is used.
+Of a pass the outputs of the convolutions are kept, and those of residual blocks that the next block adds to its own.
+Every other activation is computed again where the backward pass needs it, for a few blocks of 16 samples at a time, so
+that it is still in the cache when it is used.
 """
 
 from collections.abc import Iterator
@@ -9,24 +10,28 @@ from collections.abc import Iterator
 import numpy as np
 from torch import nn
 
-from sparcl_lite.sparsity.engine.layers import SparseConvolution
+from sparcl_lite.sparsity.engine.layers import NO_FACTORS, NO_MAP, Relu, SparseConvolution
 from sparcl_lite.sparsity.engine.trunk import Block, Trunk, Unit
 from sparcl_lite.sparsity.kernels import normalisation as norms
+from sparcl_lite.sparsity.kernels.convolution import FROM_INPUT, FROM_OUTPUT
 from sparcl_lite.sparsity.kernels.layout import aligned, blocks_for, pack, pool, spread
 from sparcl_lite.sparsity.kernels.simd import WIDTH
 
 GROUP_BYTES = 6_000_000  # of one map: blocks of samples are processed together up to this size
-NO_FACTORS, NO_MAP = np.empty((0, 0), np.float32), np.empty(0, np.float32)
 
 
 class State:
-    """What a pass keeps of one unit: its convolution's output, and its batch norm as seen by each sample."""
+    """What a pass keeps of one unit: its convolution's output, and its batch norm as seen by each sample.
+
+    Of the last unit of some blocks also `output`, with a border: what comes out of the block (see `Pass`).
+    """
 
     def __init__(self, unit: Unit, blocks: int, level: int):
         self.unit, self.level, shape = unit, level, unit.convolution.shape
         self.z = aligned(blocks * unit.convolution.output_block)
         self.scale, self.shift = (aligned(shape.outputs, blocks * WIDTH) for _ in range(2))
         self.size = (shape.outputs, shape.out_rows, shape.out_columns)
+        self.output: np.ndarray | None = None
         self.mean = self.inverse = NO_FACTORS
         self.d_weight, self.d_bias = np.empty(shape.outputs, np.float32), np.empty(shape.outputs, np.float32)
 
@@ -40,11 +45,10 @@ class Pass:
         self._make_states()
         layers = [u.convolution for u in trunk.units]
         largest = max(self._group(c) * max(c.input_block, c.gradient_block) for c in layers)
-        self.x, self.dz, self.dz_shortcut = (aligned(largest) for _ in range(3))
+        self.x, self.dz = (aligned(largest) for _ in range(2))
         widest = max(c.shape.outputs for c in layers)
         sums = max(self.capacity * c.parts * c.shape.outputs for c in layers)
         self.partial, self.partial_shortcut = (aligned(sums * 2 * WIDTH) for _ in range(2))
-        self.sums = aligned(widest * 2 * self.capacity * WIDTH)
         self.factors, self.factors_shortcut = (aligned(widest * 3 * self.capacity * WIDTH) for _ in range(2))
 
     def _make_states(self) -> None:
@@ -58,6 +62,10 @@ class Pass:
             if unit.convolution.shape.stride == 2 or not sizes or size != sizes[-1]:
                 sizes.append(size) if not sizes or size != sizes[-1] else None
             self.states[id(unit)] = State(unit, self.capacity, len(sizes) - 1)
+        for number, block in enumerate(self.trunk.blocks):
+            if block.shortcut is None:
+                before = self._before(number)
+                before.output = aligned(self.capacity * before.unit.convolution.gradient_block)
         lengths = [0]
         for size in reversed(sizes):
             lengths.append(size + max(size, lengths[-1]))
@@ -104,7 +112,7 @@ class Pass:
         self._normalise(stem, self.partial)
         for number, block in enumerate(self.trunk.blocks):
             for first, count in self._groups(block.first):
-                x = self._output_of(number, first, count)
+                x = self._compute_output(number, first, count)
                 self._convolve(block.first, x, first, count, self.partial)
                 if block.shortcut:
                     self._convolve(block.shortcut, x, first, count, self.partial_shortcut)
@@ -116,7 +124,7 @@ class Pass:
             self._normalise(block.second, self.partial)
         last = self.trunk.blocks[-1].second
         for first, count in self._groups(last):
-            y = self._output_of(len(self.trunk.blocks), first, count)
+            y = self._compute_output(len(self.trunk.blocks), first, count)
             pool(y, features, first, *self.states[id(last)].size[1:])
 
     def _input(self, first: int, count: int) -> np.ndarray:
@@ -154,21 +162,40 @@ class Pass:
 
     def _output_of(self, number: int, first: int, count: int) -> np.ndarray:
         """What comes out of the first so many residual blocks (0: out of the stem), with a border."""
+        state = self._before(number)
+        if state.output is None:
+            return self._compute_output(number, first, count)
+        size = state.unit.convolution.gradient_block
+        return state.output[first * size : (first + count) * size]
+
+    def _compute_output(self, number: int, first: int, count: int) -> np.ndarray:
+        """As `_output_of`, from what was computed before; it stays where it is kept, if it is."""
+        state = self._before(number)
+        size = state.unit.convolution.gradient_block
+        y = self.x[: count * size] if state.output is None else state.output[first * size : (first + count) * size]
         if number == 0:
-            return self._activate(norms.RELU, self.trunk.stem, first, count)
-        block = self.trunk.blocks[number - 1]
-        if block.shortcut:
-            return self._activate(norms.PROJECTED, block.second, first, count, self.states[id(block.shortcut)])
-        self._output_of(number - 1, first, count)
-        return self._activate(norms.IDENTITY, block.second, first, count)
+            return self._activate(norms.RELU, state, y, first)
+        shortcut = self.trunk.blocks[number - 1].shortcut
+        if shortcut:
+            other = self.states[id(shortcut)]
+            return self._activate(norms.PROJECTED, state, y, first, other.z, other.scale, other.shift)
+        return self._activate(norms.IDENTITY, state, y, first, self._output_of(number - 1, first, count))
 
     def _inner(self, block: Block, first: int, count: int) -> np.ndarray:
-        return self._activate(norms.RELU, block.first, first, count)
+        y = self.x[: count * block.first.convolution.gradient_block]
+        return self._activate(norms.RELU, self.states[id(block.first)], y, first)
 
-    def _activate(self, kind: int, unit: Unit, first: int, count: int, other: State | None = None) -> np.ndarray:
-        state, y = self.states[id(unit)], self.x[: count * unit.convolution.gradient_block]
-        more = (other.z, other.scale, other.shift) if other else (y, NO_FACTORS, NO_FACTORS)
-        norms.activate(kind, state.z, state.scale, state.shift, *more, y, first, *state.size)
+    @staticmethod
+    def _activate(
+        kind: int,
+        state: State,
+        y: np.ndarray,
+        first: int,
+        other: np.ndarray = NO_MAP,
+        scale: np.ndarray = NO_FACTORS,
+        shift: np.ndarray = NO_FACTORS,
+    ) -> np.ndarray:
+        norms.activate(kind, state.z, state.scale, state.shift, other, scale, shift, y, first, *state.size)
         return y
 
     # ---- backward -----------------------------------------------------------------------------------------------
@@ -180,7 +207,8 @@ class Pass:
         dy = self.gradients[last.level][0]
         spread(d_features, dy[: self.used * last.unit.convolution.output_block], last.size[1] * last.size[2])
         for first, count in self._groups(last.unit):
-            self._through_relu(last, dy, self._output_of(len(blocks), first, count), first, count)
+            y = self._output_of(len(blocks), first, count)
+            self._relu(FROM_OUTPUT, last, y).go_back(dy, last.size, first, count)
         for number in reversed(range(len(blocks))):
             dy = self._block_backward(number, dy)
         stem = self.trunk.stem
@@ -197,14 +225,15 @@ class Pass:
         self._factors(second, self.factors)
         for first, count in self._groups(block.second):
             dz = self._before_norm(block.second, dy, self.factors, self.dz, first, count)
-            block.second.convolution.weight_gradient(self._inner(block, first, count), dz, count, first > 0)
-            block.second.convolution.input_gradient(dz, d_inner, first, count, False)
-        self._sum(norms.FROM_INPUT, inner, d_inner, NO_MAP, 0, self.used)
+            x = self._inner(block, first, count)
+            block.second.convolution.weight_gradient(x, dz, count, first > 0)
+            relu = self._relu(FROM_INPUT, inner, x)
+            block.second.convolution.input_gradient(dz, d_inner, first, count, False, relu)
         self._factors(inner, self.factors)
         dx = dy
         if block.shortcut:
             shortcut = self.states[id(block.shortcut)]
-            self._sum(norms.ALL, shortcut, dy, NO_MAP, 0, self.used)
+            self._relu(norms.ALL, shortcut, NO_MAP).go_back(dy, shortcut.size, 0, self.used)
             self._factors(shortcut, self.factors_shortcut)
             dx = self.gradients[self._before(number).level][0]
         for first, count in self._groups(block.first):
@@ -215,50 +244,36 @@ class Pass:
         self, number: int, dy: np.ndarray, d_inner: np.ndarray, dx: np.ndarray, first: int, count: int
     ) -> None:
         """The first convolution and the shortcut, backward, and the ReLU before them."""
-        block, before = self.trunk.blocks[number], self._before(number)
-        x = self._output_of(number, first, count)
+        block, x = self.trunk.blocks[number], self._output_of(number, first, count)
+        if block.shortcut:
+            dz = self._before_norm(block.shortcut, dy, self.factors_shortcut, self.dz, first, count)
+            block.shortcut.convolution.weight_gradient(x, dz, count, first > 0)
+            block.shortcut.convolution.input_gradient(dz, dx, first, count, False)
         dz = self._before_norm(block.first, d_inner, self.factors, self.dz, first, count)
         block.first.convolution.weight_gradient(x, dz, count, first > 0)
-        block.first.convolution.input_gradient(dz, dx, first, count, block.shortcut is None)
-        if block.shortcut:
-            dz = self._before_norm(block.shortcut, dy, self.factors_shortcut, self.dz_shortcut, first, count)
-            block.shortcut.convolution.weight_gradient(x, dz, count, first > 0)
-            block.shortcut.convolution.input_gradient(dz, dx, first, count, True)
-        self._through_relu(before, dx, x, first, count)
+        relu = self._relu(FROM_OUTPUT, self._before(number), x)
+        block.first.convolution.input_gradient(dz, dx, first, count, True, relu)
 
     def _before(self, number: int) -> State:
         """The state of the last unit before a block."""
         return self.states[id(self.trunk.blocks[number - 1].second if number else self.trunk.stem)]
 
-    def _through_relu(self, state: State, dy: np.ndarray, y: np.ndarray, first: int, count: int) -> None:
-        self._sum(norms.FROM_OUTPUT, state, dy, y, first, count)
-
-    def _sum(self, passes: int, state: State, dy: np.ndarray, y: np.ndarray, first: int, count: int) -> None:
-        norms.gradient_sums(
-            passes,
-            dy,
-            state.z,
-            state.scale,
-            state.shift,
-            y,
-            self._shaped(self.sums, state, 2),
-            first,
-            count,
-            *state.size,
-        )
-
-    def _shaped(self, memory: np.ndarray, state: State, numbers: int) -> np.ndarray:
-        shape = (state.size[0], numbers, self.capacity * WIDTH)
-        return memory[: np.prod(shape)].reshape(shape)
+    def _relu(self, passes: int, state: State, output: np.ndarray) -> Relu:
+        return Relu(passes, state.z, state.scale, state.shift, output, self._partial(state.unit, self.partial))
 
     def _factors(self, state: State, factors: np.ndarray) -> None:
         """From the sums of the unit's gradient to that of its batch norm, and to the factors of dz."""
         norm = state.unit.norm
         sizes = np.array(self.chunks, float) * np.prod(state.size[1:])
         norms.gradient_coefficients(
-            self._shaped(self.sums, state, 2), self.chunk_of, sizes, state.mean, state.inverse, _affine(norm)[0],
-            norm.training, self._shaped(factors, state, 3), state.d_weight, state.d_bias,
+            self._partial(state.unit, self.partial), state.unit.convolution.parts, self.chunk_of, sizes, state.mean,
+            state.inverse, _affine(norm)[0], norm.training, self._factor_shape(factors, state), state.d_weight,
+            state.d_bias,
         )  # fmt: skip
+
+    def _factor_shape(self, memory: np.ndarray, state: State) -> np.ndarray:
+        shape = (state.size[0], 3, self.capacity * WIDTH)
+        return memory[: np.prod(shape)].reshape(shape)
 
     def _before_norm(
         self, unit: Unit, dy: np.ndarray, factors: np.ndarray, memory: np.ndarray, first: int, count: int
@@ -266,7 +281,7 @@ class Pass:
         """The gradient of a convolution's output, with a border, from that of its batch norm's."""
         state = self.states[id(unit)]
         dz = memory[: count * unit.convolution.gradient_block]
-        norms.input_gradient(dy, state.z, self._shaped(factors, state, 3), dz, first, *state.size)
+        norms.input_gradient(dy, state.z, self._factor_shape(factors, state), dz, first, *state.size)
         return dz
 
 

@@ -50,6 +50,10 @@ def _fma(builder, a, b, c):
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.v16f32"), [a, b, c])
 
 
+def _where_positive(builder, test, value):
+    return builder.select(builder.fcmp_ordered(">", test, ZERO), value, ZERO)
+
+
 def _splat(builder, scalar):
     lanes = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
     undefined = ir.Constant(VECTOR, ir.Undefined)
@@ -59,17 +63,39 @@ def _splat(builder, scalar):
 
 
 @intrinsic
-def sums(typing, tile):
-    """The sum of a tile's vectors, and the sum of their squares: two vectors."""
+def sums(typing, tile, other):
+    """The sum of a tile's vectors, and the sum of their products with those of another: two vectors."""
     result = types.UniTuple(vector, 2)
 
     def emit(context, builder, signature, args):
-        total, squares = ZERO, ZERO
-        for value in cgutils.unpack_tuple(builder, args[0]):
-            total, squares = builder.fadd(total, value), _fma(builder, value, value, squares)
-        return context.make_tuple(builder, result, [total, squares])
+        total, products = ZERO, ZERO
+        for value, factor in zip(*(cgutils.unpack_tuple(builder, arg) for arg in args), strict=True):
+            total, products = builder.fadd(total, value), _fma(builder, value, factor, products)
+        return context.make_tuple(builder, result, [total, products])
 
-    return result(tile), emit
+    return result(tile, other), emit
+
+
+@intrinsic
+def affine(typing, tile, scale, shift):
+    """tile * scale + shift; both are vectors."""
+
+    def emit(context, builder, signature, args):
+        results = [_fma(builder, value, args[1], args[2]) for value in cgutils.unpack_tuple(builder, args[0])]
+        return context.make_tuple(builder, tile, results)
+
+    return tile(tile, vector, vector), emit
+
+
+@intrinsic
+def gated(typing, tile, test):
+    """`tile` where the tile `test` is above zero, else zero."""
+
+    def emit(context, builder, signature, args):
+        pairs = zip(*(cgutils.unpack_tuple(builder, arg) for arg in args), strict=True)
+        return context.make_tuple(builder, tile, [_where_positive(builder, t, value) for value, t in pairs])
+
+    return tile(tile, test), emit
 
 
 @intrinsic
@@ -128,10 +154,7 @@ def plus(typing, a, b):
 def where_positive(typing, test, value):
     """`value` where `test` is above zero, else zero."""
 
-    def emit(context, builder, signature, args):
-        return builder.select(builder.fcmp_ordered(">", args[0], ZERO), args[1], ZERO)
-
-    return vector(vector, vector), emit
+    return vector(vector, vector), lambda context, builder, signature, args: _where_positive(builder, *args)
 
 
 def tile_functions(rows: int, cols: int, step: int):
