@@ -2,6 +2,7 @@
 
 import pytest
 
+from sparcl_lite.config.sparse import OFFICIAL_QUIRKS
 from sparcl_lite.papers.claims import claims
 from sparcl_lite.papers.experiments import METRICS, Experiment, Row
 from sparcl_lite.papers.reference import reference
@@ -59,7 +60,7 @@ def test_sensitivity_changes_one_parameter_at_a_time():
     experiment = sensitivity()
     default = experiment.row("default").values["sparse"]
     assert default == table1().row("sparcl-der++-0.90-200").values["sparse"]
-    for name, values in CHANGES.items():
+    for name, values in (CHANGES | {n: (v,) for n, v in OFFICIAL_QUIRKS.items()}).items():
         assert getattr(default, name) not in values
         for value in values:
             row = experiment.row(f"{name}={value}")
@@ -67,6 +68,12 @@ def test_sensitivity_changes_one_parameter_at_a_time():
             assert (row.against, row.values["buffer_size"]) == ("default", 200)
     sizes = {row.id: row.values["buffer_size"] for row in experiment.rows if row.id.startswith(("dense-", "sparse-"))}
     assert sizes == {"dense-200": 200, "dense-50": 50, "sparse-50": 50, "dense-500": 500, "sparse-500": 500}
+
+
+def test_sensitivity_of_the_official_variant_leaves_out_what_it_is_or_cannot_be():
+    names = {row.id.partition("=")[0] for row in sensitivity(variant="official").rows}
+    assert names.isdisjoint({*OFFICIAL_QUIRKS, "growth"})
+    assert names > set(CHANGES) - {"growth"}
 
 
 def test_confounders_compare_like_with_like():

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from sparcl_lite.config import SparCL
+from sparcl_lite.config.sparse import OFFICIAL_QUIRKS
 from sparcl_lite.papers.differences import compared
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.sparcl.tables import DECIDING, NAMES, OTHERS, STUDIED, level
@@ -51,7 +52,6 @@ CHANGES: dict[str, tuple] = {
     "cutoff": (0.8,),
     "kept_gradients": (0.5, 1.0),
     "growth": ("gradient",),
-    "initial_mask": ("magnitude",),
 }
 
 
@@ -64,15 +64,20 @@ def sensitivity(
     variant: str = "paper",
     **shared: Any,
 ) -> Experiment:
-    """SparCL-DER++ with one parameter changed at a time, and with smaller and larger buffers (beside dense DER++)."""
-    changes = CHANGES if changes is None else changes
+    """SparCL-DER++ with one parameter changed at a time, and with smaller and larger buffers (beside dense DER++).
+
+    `changes` are `CHANGES` unless given, and each of the official code's switches where they are off.
+    """
+    if changes is None:
+        quirks = {name: (value,) for name, value in OFFICIAL_QUIRKS.items()}
+        changes = CHANGES | quirks if variant == "paper" else {n: v for n, v in CHANGES.items() if n != "growth"}
     default = SparCL(sparsity=sparsity, variant=variant)
     rows = [Row("default", "default", _der(buffer, default), STUDIED)]
     for name, values in changes.items():
         for value in values:
             changed = SparCL(sparsity=sparsity, variant=variant, **{name: value})
             rows.append(Row(f"{name}={value}", f"{name} = {value}", _der(buffer, changed), STUDIED, "default"))
-    if {"alpha", "beta"} <= set(changes):  # CWI without any gradient
+    if variant == "paper" and {"alpha", "beta"} <= set(changes):  # CWI without any gradient
         magnitude = SparCL(sparsity=sparsity, variant=variant, alpha=0.0, beta=0.0)
         rows.append(Row("alpha=beta=0", "alpha = beta = 0", _der(buffer, magnitude), STUDIED, "default"))
     for size in (buffer, *buffers):
