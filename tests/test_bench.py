@@ -70,9 +70,14 @@ def test_a_step_is_timed_in_every_way_and_compared_round_by_round():
 
 
 def test_whole_runs_alternate():
-    report = train(profile="smoke", sparsity=0.9, threads=1, repeats=1, steps=2, epochs=5, tasks=2)
-    assert {name: len(times) for name, times in report["rounds_seconds"].items()} == {"dense": 1, "sparse": 1}
-    assert report["speedup"] == report["dense_seconds"] / report["sparse_seconds"]
+    report = train(profile="smoke", sparsities=(0.8, 0.9), threads=1, repeats=2, steps=4, epochs=5, tasks=2)
+    rounds = report["rounds_seconds"]
+    assert {name: len(times) for name, times in rounds.items()} == {"dense": 2, "0.8": 2, "0.9": 2}
+    for level in ("0.8", "0.9"):
+        ratios = [a / b for a, b in zip(rounds["dense"], rounds[level], strict=True)]
+        assert report["speedup"][level] == statistics.median(ratios)
+    assert report["step_ms"]["dense"] == pytest.approx(1000 * report["dense_seconds"] / (4 * 5 * 2))
+    assert report["step_ms"]["0.9"] > 1000 * report["sparse_seconds"]["0.9"] / (4 * 5 * 2)  # DDR leaves fewer
 
 
 def test_kernels_are_held_against_limits():

@@ -5,7 +5,7 @@ products read from (what adding up an array that fits into it reaches). Both are
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -15,7 +15,7 @@ import torch
 from sparcl_lite.bench.workload import Workload
 from sparcl_lite.result import environment
 from sparcl_lite.runs import using_threads
-from sparcl_lite.sparsity.engine.layers import SparseConvolution
+from sparcl_lite.sparsity.engine.layers import NO_SUMS, SparseConvolution, tiles
 from sparcl_lite.sparsity.engine.passes import Pass
 from sparcl_lite.sparsity.engine.trunk import Trunk
 from sparcl_lite.sparsity.kernels.convolution import multiply
@@ -47,9 +47,11 @@ def kernels(work: Workload) -> dict[str, Any]:
             layer.index(strategy.existing[unit.name])
             layer.read_values()
             rows.append({"layer": unit.name, "nonzeros": len(layer.values)} | _products(step, unit, attainable))
+        blocks = block_sizes(work)
     return {
         "limits": limits | {"attainable_gflops": attainable},
         "layers": rows,
+        "block_ms": blocks,
         "settings": work.settings(),
         "environment": environment(work.threads, "cpu"),
     }
@@ -71,6 +73,42 @@ def _products(step: Pass, unit, attainable: float) -> dict[str, dict[str, float]
         gflops = _flops(layer, count) / seconds / 1e9
         found[name] = {"ms": 1000 * seconds, "gflops": gflops, "share_of_limit": gflops / attainable}
     return found
+
+
+def block_sizes(work: Workload, sizes: Sequence[int] = (16, 32, 64)) -> dict[str, dict[str, float]]:
+    """Milliseconds of the forward product of each kind of 3x3 layer with stride 1, by samples in a block.
+
+    All on as many samples as the largest block has. A position of a block of 32 is two vectors side by side, so a tile
+    covers half as many positions.
+    """
+    network, strategy = work.masked()
+    found = {}
+    for unit in Trunk(network, work.image, work.image).units:
+        layer = unit.convolution
+        shape, name = layer.shape, f"{layer.shape.inputs} channels, {layer.shape.rows} x {layer.shape.columns}"
+        if unit.name in strategy.existing and (shape.kernel, shape.stride) == (3, 1) and name not in found:
+            layer.index(strategy.existing[unit.name])
+            layer.read_values()
+            found[name] = {str(size): _blocked(layer, size, max(sizes) // size) for size in sizes}
+    return found
+
+
+def _blocked(layer: SparseConvolution, samples: int, blocks: int) -> float:
+    """Milliseconds of `blocks` blocks of so many samples each."""
+    shape, vectors, rows = layer.shape, samples // WIDTH, layer.forward_rows
+    tap, inputs = np.divmod(rows.source % (shape.weights // shape.outputs), shape.inputs)
+    down, right = np.divmod(tap, 3)
+    line = (shape.columns + 2) * vectors * WIDTH
+    offsets = ((inputs * (shape.rows + 2) + down) * line + right * vectors * WIDTH).astype(np.int32)
+    block, out_line = shape.inputs * (shape.rows + 2) * line, shape.columns * vectors * WIDTH
+    x, y = aligned(blocks * block), aligned(blocks * shape.outputs * shape.rows * out_line)
+    target = (0, shape.outputs * shape.rows * out_line, out_line, 1, shape.rows * out_line)
+    tiling = tiles(blocks, shape.rows, shape.columns * vectors, shape.outputs)
+
+    def call() -> None:
+        multiply(x, (0, block, line, 1), rows.starts, offsets, layer.values, y, target, tiling, False, NO_SUMS)
+
+    return 1000 * _best(call)
 
 
 def _flops(layer: SparseConvolution, blocks: int) -> float:
@@ -103,12 +141,10 @@ def _row_products(threads: int, spread: int) -> float:
     starts = np.array([0, nonzeros])
     offsets = (np.random.default_rng(0).permutation(nonzeros) * 16 * WIDTH % spread).astype(np.int32)
     values = np.ones(nonzeros, np.float32)
-    cuts, nothing = np.array([(1, 16)]), np.empty((0, 0, 0, 0), np.float32)
     place, target = (0, x.shape[1], 0, 1), (0, 16 * WIDTH, 0, 1, 0)
 
     def call() -> None:
-        tiling = (blocks, 1, 1, 1, cuts)
-        multiply(x.reshape(-1), place, starts, offsets, values, y, target, tiling, False, nothing)
+        multiply(x.reshape(-1), place, starts, offsets, values, y, target, tiles(blocks, 1, 16, 1), False, NO_SUMS)
 
     return 2 * nonzeros * 16 * WIDTH * blocks / _best(call) / 1e9
 

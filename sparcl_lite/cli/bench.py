@@ -108,7 +108,9 @@ def sweep(
 @app.command()
 def train(
     profile: Annotated[str, typer.Option(help="smoke, lite or paper")] = "lite",
-    sparsity: Level = 0.95,
+    sparsity: Annotated[
+        list[float] | None, typer.Option(min=0, max=0.999, help="repeatable; 0.95 when left out")
+    ] = None,
     threads: Threads = 2,
     repeats: Rounds = 3,
     steps: Annotated[int, typer.Option(min=0, help="of an epoch; 0: the profile's own")] = 0,
@@ -118,18 +120,19 @@ def train(
 ) -> None:
     """Whole runs of DER++ and SparCL-DER++ (TDM, DDR, DGM), for the same number of epochs.
 
-    Example: sparcl-lite bench train --profile lite --sparsity 0.95 --threads 2
+    Example: sparcl-lite bench train --profile lite --sparsity 0.9 --sparsity 0.95 --threads 2
     """
     _check_profile(profile)
     _needs_numba()
     from sparcl_lite.bench.train import train as measure
 
     more = {name: value for name, value in (("epochs", epochs), ("tasks", tasks)) if value}
-    report = measure(profile=profile, sparsity=sparsity, threads=threads, repeats=repeats, steps=steps, **more)
-    _print(report, as_json, (
-        f"DER++ {report['dense_seconds']:.1f} s, SparCL-DER++ {report['sparse_seconds']:.1f} s: "
-        f"{report['speedup']:.2f}x"
-    ))  # fmt: skip
+    levels = sparsity or [0.95]
+    report = measure(profile=profile, sparsities=levels, threads=threads, repeats=repeats, steps=steps, **more)
+    lines = [f"DER++ {report['dense_seconds']:.1f} s"]
+    for level, seconds in report["sparse_seconds"].items():
+        lines.append(f"SparCL-DER++ {level} {seconds:.1f} s: {report['speedup'][level]:.2f}x")
+    _print(report, as_json, "\n".join(lines))
 
 
 @app.command()

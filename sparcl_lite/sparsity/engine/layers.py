@@ -1,7 +1,5 @@
 """One convolution and one batch norm of the network, as the sparse kernels see them."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,43 +7,16 @@ from torch import Tensor, nn
 from sparcl_lite.sparsity.engine import dense
 from sparcl_lite.sparsity.kernels import convolution as kernels
 from sparcl_lite.sparsity.kernels.index import Rows, Shape, backward_rows, forward_rows, gather
-from sparcl_lite.sparsity.kernels.normalisation import gradient_sums
 from sparcl_lite.sparsity.kernels.simd import WIDTH
 
-NO_MAP, NO_FACTORS = np.empty(0, np.float32), np.empty((0, 0), np.float32)
 NO_SUMS = np.empty((0, 0, 0, 0), np.float32)
 EVERYTHING = "everything"  # wanted: the gradients of all weights, also of those that do not exist
-NOTHING_AFTER = (kernels.PLAIN, NO_MAP, NO_FACTORS, NO_FACTORS, 0, NO_MAP, (0, 0, 0, 0), NO_SUMS)
 ENOUGH_UNITS = 8  # pieces of work that keep a few threads evenly busy
 
 
 def flat(tensor: Tensor) -> np.ndarray:
     """A weight's (or mask's) entries in the order output, kernel row, kernel column, input; shared memory if it can."""
     return tensor.detach().permute(0, 2, 3, 1).reshape(-1).numpy()
-
-
-@dataclass(frozen=True)
-class Relu:
-    """A ReLU behind relu(scale z + shift [+ ...]) that a gradient goes back through.
-
-    It passes where the input was positive (FROM_INPUT, without anything added) or where `output` is (FROM_OUTPUT). z is
-    whole, `output` has a border and starts at the group's first block. `partial` takes the sums of what passes, and of
-    that times z.
-    """
-
-    passes: int
-    z: np.ndarray
-    scale: np.ndarray
-    shift: np.ndarray
-    output: np.ndarray
-    partial: np.ndarray
-
-    def go_back(self, dx: np.ndarray, size: tuple[int, int, int], first: int, blocks: int) -> None:
-        """Set these blocks of a gradient dx (channels, rows, columns: `size`) to what passes."""
-        parts = kernels.parts(*size[1:])
-        gradient_sums(
-            self.passes, dx, self.z, self.scale, self.shift, self.output, self.partial, parts, first, blocks, *size
-        )
 
 
 class SparseConvolution:
@@ -119,7 +90,11 @@ class SparseConvolution:
     @property
     def parts(self) -> int:
         """Pieces that the rows of the output are cut into."""
-        return kernels.parts(self.shape.out_rows, self.shape.out_columns)
+        return min(kernels.PARTS, -(-self.shape.out_rows // self._tallest))
+
+    @property
+    def _tallest(self) -> int:
+        return int(kernels.cut(self.shape.out_columns)[:, 0].max())
 
     def _input_place(self) -> tuple[int, int, int, int]:
         line = (self.shape.columns + 2) * WIDTH
@@ -139,31 +114,18 @@ class SparseConvolution:
             return dense.forward(self, x, part, blocks, sums)
         sums[:] = 0
         entries = self.forward_rows
-        tiling = _tiling(blocks, rows, self.shape.out_columns, self.shape.outputs, self.parts)
-        after = (kernels.STATISTICS, NO_MAP, NO_FACTORS, NO_FACTORS, 0, NO_MAP, (0, 0, 0, 0), sums)
         kernels.multiply(
-            x, self._input_place(), entries.starts, entries.offsets, self.values, z, place, tiling, False, after
-        )
+            x, self._input_place(), entries.starts, entries.offsets, self.values, z, place,
+            tiles(blocks, rows, self.shape.out_columns, self.shape.outputs), False, sums,
+        )  # fmt: skip
 
-    def input_gradient(
-        self, dz: np.ndarray, dx: np.ndarray, first: int, blocks: int, add: bool, relu: Relu | None = None
-    ) -> None:
-        """dx = (or += with `add`) the transposed convolution of dz, which has a border and starts at `first`.
-
-        With `relu` dx is what passes the ReLU before this layer.
-        """
+    def input_gradient(self, dz: np.ndarray, dx: np.ndarray, first: int, blocks: int, add: bool) -> None:
+        """dx = (or += with `add`) the transposed convolution of dz, which has a border and starts at `first`."""
         shape, entries, stride = self.shape, self.backward_rows, self.shape.stride
-        size, parts = shape.inputs * shape.rows * shape.columns * WIDTH, kernels.parts(shape.rows, shape.columns)
         if self.dense:
-            dense.input_gradient(self, dz, dx[first * size : (first + blocks) * size], blocks, add)
-            if relu:
-                relu.go_back(dx, (shape.inputs, shape.rows, shape.columns), first, blocks)
-            return
-        if relu:
-            relu.partial[first * parts : (first + blocks) * parts] = 0
-        line, dz_line, out_line = (
-            (n + edge) * WIDTH for n, edge in ((shape.columns, 0), (shape.out_columns, 2), (shape.columns, 2))
-        )
+            size = shape.inputs * shape.rows * shape.columns * WIDTH
+            return dense.input_gradient(self, dz, dx[first * size : (first + blocks) * size], blocks, add)
+        line, dz_line = shape.columns * WIDTH, (shape.out_columns + 2) * WIDTH
         for group in range(stride**2):
             even_row, even_column = (1 - group // 2, 1 - group % 2) if stride == 2 else (0, 0)
             rows, columns = (
@@ -174,16 +136,12 @@ class SparseConvolution:
                 continue
             part = entries.starts[group * shape.inputs : (group + 1) * shape.inputs + 1]
             x_place = (even_row * dz_line + even_column * WIDTH, self.gradient_block, dz_line, 1)
-            start = first * size + even_row * line + even_column * WIDTH
-            y_place = (start, size, line * stride, stride, shape.rows * line)
-            after = NOTHING_AFTER
-            if relu:
-                start = (1 + even_row) * out_line + (1 + even_column) * WIDTH
-                out_place = (start, self.input_block, out_line * stride, out_line * (shape.rows + 2))
-                sums = relu.partial[first * parts :]
-                after = (relu.passes, relu.z, relu.scale, relu.shift, first * WIDTH, relu.output, out_place, sums)
-            tiling = _tiling(blocks, rows, columns, shape.inputs, parts)
-            kernels.multiply(dz, x_place, part, entries.offsets, self.backward_values, dx, y_place, tiling, add, after)
+            start = first * shape.inputs * shape.rows * line + even_row * line + even_column * WIDTH
+            y_place = (start, shape.inputs * shape.rows * line, line * stride, stride, shape.rows * line)
+            kernels.multiply(
+                dz, x_place, part, entries.offsets, self.backward_values, dx, y_place,
+                tiles(blocks, rows, columns, shape.inputs), add, NO_SUMS,
+            )  # fmt: skip
 
     def weight_gradient(self, x: np.ndarray, dz: np.ndarray, blocks: int, add: bool) -> None:
         """gradient = (or += with `add`) that of the wanted weights, in the order of `gradient_rows`."""
@@ -194,11 +152,14 @@ class SparseConvolution:
         shares[0], shares[-1] = 0, self.shape.outputs
         kernels.weight_gradient(
             x, self._input_place(), entries.starts, entries.offsets, shares, dz, self._gradient_place(),
-            _tiling(blocks, self.shape.out_rows, self.shape.out_columns, 1, 1), add, self.gradient,
+            tiles(blocks, self.shape.out_rows, self.shape.out_columns, 1), add, self.gradient,
         )  # fmt: skip
 
 
-def _tiling(blocks: int, rows: int, columns: int, channels: int, parts: int) -> tuple:
+def tiles(blocks: int, rows: int, columns: int, channels: int) -> tuple:
+    """How a product of so many blocks and channels of the result is cut up (`tiling` of the kernels)."""
     cuts = kernels.cut(columns)
-    pieces = min(channels, max(1, -(-ENOUGH_UNITS // (blocks * parts))))
-    return blocks, rows, int(cuts[:, 0].max()), parts, pieces, cuts
+    tallest = int(cuts[:, 0].max())
+    units = blocks * min(kernels.PARTS, -(-rows // tallest))
+    pieces = min(channels, max(1, -(-ENOUGH_UNITS // units)))
+    return blocks, rows, tallest, pieces, cuts

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 from torch import nn
 
-from sparcl_lite.sparsity.engine.layers import NO_FACTORS, NO_MAP, Relu, SparseConvolution
+from sparcl_lite.sparsity.engine.layers import SparseConvolution
 from sparcl_lite.sparsity.engine.trunk import Block, Trunk, Unit
 from sparcl_lite.sparsity.kernels import normalisation as norms
-from sparcl_lite.sparsity.kernels.convolution import FROM_INPUT, FROM_OUTPUT
 from sparcl_lite.sparsity.kernels.layout import aligned, blocks_for, pack, pool, spread
 from sparcl_lite.sparsity.kernels.simd import WIDTH
 
 GROUP_BYTES = 6_000_000  # of one map: blocks of samples are processed together up to this size
+NO_FACTORS, NO_MAP = np.empty((0, 0), np.float32), np.empty(0, np.float32)
 
 
 class State:
@@ -49,6 +49,7 @@ class Pass:
         widest = max(c.shape.outputs for c in layers)
         sums = max(self.capacity * c.parts * c.shape.outputs for c in layers)
         self.partial, self.partial_shortcut = (aligned(sums * 2 * WIDTH) for _ in range(2))
+        self.sums = aligned(widest * 2 * self.capacity * WIDTH)
         self.factors, self.factors_shortcut = (aligned(widest * 3 * self.capacity * WIDTH) for _ in range(2))
 
     def _make_states(self) -> None:
@@ -207,8 +208,7 @@ class Pass:
         dy = self.gradients[last.level][0]
         spread(d_features, dy[: self.used * last.unit.convolution.output_block], last.size[1] * last.size[2])
         for first, count in self._groups(last.unit):
-            y = self._output_of(len(blocks), first, count)
-            self._relu(FROM_OUTPUT, last, y).go_back(dy, last.size, first, count)
+            self._through_relu(last, dy, self._output_of(len(blocks), first, count), first, count)
         for number in reversed(range(len(blocks))):
             dy = self._block_backward(number, dy)
         stem = self.trunk.stem
@@ -225,15 +225,14 @@ class Pass:
         self._factors(second, self.factors)
         for first, count in self._groups(block.second):
             dz = self._before_norm(block.second, dy, self.factors, self.dz, first, count)
-            x = self._inner(block, first, count)
-            block.second.convolution.weight_gradient(x, dz, count, first > 0)
-            relu = self._relu(FROM_INPUT, inner, x)
-            block.second.convolution.input_gradient(dz, d_inner, first, count, False, relu)
+            block.second.convolution.weight_gradient(self._inner(block, first, count), dz, count, first > 0)
+            block.second.convolution.input_gradient(dz, d_inner, first, count, False)
+            self._sum(norms.FROM_INPUT, inner, d_inner, NO_MAP, first, count)
         self._factors(inner, self.factors)
         dx = dy
         if block.shortcut:
             shortcut = self.states[id(block.shortcut)]
-            self._relu(norms.ALL, shortcut, NO_MAP).go_back(dy, shortcut.size, 0, self.used)
+            self._sum(norms.ALL, shortcut, dy, NO_MAP, 0, self.used)
             self._factors(shortcut, self.factors_shortcut)
             dx = self.gradients[self._before(number).level][0]
         for first, count in self._groups(block.first):
@@ -245,35 +244,48 @@ class Pass:
     ) -> None:
         """The first convolution and the shortcut, backward, and the ReLU before them."""
         block, x = self.trunk.blocks[number], self._output_of(number, first, count)
+        dz = self._before_norm(block.first, d_inner, self.factors, self.dz, first, count)
+        block.first.convolution.weight_gradient(x, dz, count, first > 0)
+        block.first.convolution.input_gradient(dz, dx, first, count, block.shortcut is None)
         if block.shortcut:
             dz = self._before_norm(block.shortcut, dy, self.factors_shortcut, self.dz, first, count)
             block.shortcut.convolution.weight_gradient(x, dz, count, first > 0)
-            block.shortcut.convolution.input_gradient(dz, dx, first, count, False)
-        dz = self._before_norm(block.first, d_inner, self.factors, self.dz, first, count)
-        block.first.convolution.weight_gradient(x, dz, count, first > 0)
-        relu = self._relu(FROM_OUTPUT, self._before(number), x)
-        block.first.convolution.input_gradient(dz, dx, first, count, True, relu)
+            block.shortcut.convolution.input_gradient(dz, dx, first, count, True)
+        self._through_relu(self._before(number), dx, x, first, count)
 
     def _before(self, number: int) -> State:
         """The state of the last unit before a block."""
         return self.states[id(self.trunk.blocks[number - 1].second if number else self.trunk.stem)]
 
-    def _relu(self, passes: int, state: State, output: np.ndarray) -> Relu:
-        return Relu(passes, state.z, state.scale, state.shift, output, self._partial(state.unit, self.partial))
+    def _through_relu(self, state: State, dy: np.ndarray, y: np.ndarray, first: int, count: int) -> None:
+        self._sum(norms.FROM_OUTPUT, state, dy, y, first, count)
+
+    def _sum(self, passes: int, state: State, dy: np.ndarray, y: np.ndarray, first: int, count: int) -> None:
+        norms.gradient_sums(
+            passes,
+            dy,
+            state.z,
+            state.scale,
+            state.shift,
+            y,
+            self._shaped(self.sums, state, 2),
+            first,
+            count,
+            *state.size,
+        )
+
+    def _shaped(self, memory: np.ndarray, state: State, numbers: int) -> np.ndarray:
+        shape = (state.size[0], numbers, self.capacity * WIDTH)
+        return memory[: np.prod(shape)].reshape(shape)
 
     def _factors(self, state: State, factors: np.ndarray) -> None:
         """From the sums of the unit's gradient to that of its batch norm, and to the factors of dz."""
         norm = state.unit.norm
         sizes = np.array(self.chunks, float) * np.prod(state.size[1:])
         norms.gradient_coefficients(
-            self._partial(state.unit, self.partial), state.unit.convolution.parts, self.chunk_of, sizes, state.mean,
-            state.inverse, _affine(norm)[0], norm.training, self._factor_shape(factors, state), state.d_weight,
-            state.d_bias,
+            self._shaped(self.sums, state, 2), self.chunk_of, sizes, state.mean, state.inverse, _affine(norm)[0],
+            norm.training, self._shaped(factors, state, 3), state.d_weight, state.d_bias,
         )  # fmt: skip
-
-    def _factor_shape(self, memory: np.ndarray, state: State) -> np.ndarray:
-        shape = (state.size[0], 3, self.capacity * WIDTH)
-        return memory[: np.prod(shape)].reshape(shape)
 
     def _before_norm(
         self, unit: Unit, dy: np.ndarray, factors: np.ndarray, memory: np.ndarray, first: int, count: int
@@ -281,7 +293,7 @@ class Pass:
         """The gradient of a convolution's output, with a border, from that of its batch norm's."""
         state = self.states[id(unit)]
         dz = memory[: count * unit.convolution.gradient_block]
-        norms.input_gradient(dy, state.z, self._factor_shape(factors, state), dz, first, *state.size)
+        norms.input_gradient(dy, state.z, self._shaped(factors, state, 3), dz, first, *state.size)
         return dz
 
 

@@ -8,23 +8,10 @@ within a tile: what the tile reads of all input channels stays in the cache mean
 import numpy as np
 from numba import njit, prange
 
-from sparcl_lite.sparsity.kernels.simd import (
-    WIDTH,
-    add_to,
-    affine,
-    gated,
-    has_wide_registers,
-    load,
-    sums,
-    tile_functions,
-)
+from sparcl_lite.sparsity.kernels.simd import WIDTH, add_to, has_wide_registers, sums, tile_functions
 
 OPTIONS = {"nogil": True, "fastmath": True, "error_model": "numpy"}
-PARTS = 4  # pieces that the rows of a block are cut into, whatever the number of threads
-
-#: What is done with a tile of results while it is in registers: nothing; sums for batch norm's statistics; or, of a
-#: gradient that goes back through a ReLU, zero where the ReLU's input or output is not above zero, then the sums.
-PLAIN, STATISTICS, FROM_INPUT, FROM_OUTPUT = range(4)
+PARTS = 4  # pieces that the rows of a block are cut into: the units of work, whatever the number of threads
 
 #: Tiles (rows, columns): up to 16 positions, half of the 512-bit registers; fewer where a vector takes several.
 SHAPES = ((1, 16), (2, 8), (1, 8), (2, 7), (1, 7), (4, 4), (1, 4), (1, 2), (1, 1))
@@ -44,52 +31,39 @@ def cut(width: int) -> np.ndarray:
     return np.concatenate([[(rows, columns)], cut(width - columns)])
 
 
-def parts(rows: int, columns: int) -> int:
-    """Pieces that the rows of a map are cut into: units of work, with sums of their own."""
-    return min(PARTS, -(-rows // int(cut(columns)[:, 0].max())))
-
-
 def _functions(rows: int, cols: int, step: int):
     """Both products on one tile, the positions of x lying `step` apart."""
     near, far = tile_functions(rows, cols, 1), tile_functions(rows, cols, 2)
-    zeros, read, write, _, _ = near
-    _, read_apart, write_apart, _, _ = far
-    multiply_tile, dot = (near if step == 1 else far)[3:]
+    zeros, read, write, _, _, _ = near
+    _, read_apart, write_apart, _, _, _ = far
+    multiply_tile, dot, add_four_dots = (near if step == 1 else far)[3:]
 
     @njit(**OPTIONS)
-    def look(array, where, row, apart):
-        return read(array, where, row) if apart == 1 else read_apart(array, where, row)
-
-    @njit(**OPTIONS)
-    def product(x, base, x_row, starts, offsets, values, first, last, y, place, y_channel, y_row, y_step, add, after):
-        then, z, scale, shift, sample, out, out_at, out_row, out_channel, partial, sums_at = after
-        samples = scale.size // (starts.size - 1)
+    def product(x, base, x_row, starts, offsets, values, first, last, y, place, y_channel, y_row, y_step, add, sums_at):
+        partial, spot = sums_at
         for o in range(first, last):
             where = place + o * y_channel
-            tile = look(y, where, y_row, y_step) if add else zeros()
-            tile = multiply_tile(tile, x, offsets, values, starts[o], starts[o + 1], base, x_row)
-            factor = tile
-            if then in (FROM_INPUT, FROM_OUTPUT):
-                factor = look(z, where, y_row, y_step)
-                if then == FROM_INPUT:
-                    at = sample + o * samples
-                    tile = gated(tile, affine(factor, load(scale, at), load(shift, at)))
-                else:
-                    tile = gated(tile, look(out, out_at + o * out_channel, out_row, y_step))
             if y_step == 1:
+                tile = read(y, where, y_row) if add else zeros()
+                tile = multiply_tile(tile, x, offsets, values, starts[o], starts[o + 1], base, x_row)
                 write(y, where, y_row, tile)
             else:
+                tile = read_apart(y, where, y_row) if add else zeros()
+                tile = multiply_tile(tile, x, offsets, values, starts[o], starts[o + 1], base, x_row)
                 write_apart(y, where, y_row, tile)
-            if then != PLAIN:
-                total, products = sums(tile, factor)
-                add_to(partial, sums_at + o * 2 * WIDTH, total)
-                add_to(partial, sums_at + o * 2 * WIDTH + WIDTH, products)
+            if partial.size > 0:
+                total, squares = sums(tile)
+                add_to(partial, spot + o * 2 * WIDTH, total)
+                add_to(partial, spot + o * 2 * WIDTH + WIDTH, squares)
 
     @njit(**OPTIONS)
     def dots(x, base, x_row, starts, offsets, first, last, z, place, z_channel, z_row, out):
         for o in range(first, last):
             tile = read(z, place + o * z_channel, z_row)
-            for k in range(starts[o], starts[o + 1]):
+            fours = starts[o] + (starts[o + 1] - starts[o]) // 4 * 4
+            for k in range(starts[o], fours, 4):
+                add_four_dots(tile, x, base, offsets, k, x_row, out)
+            for k in range(fours, starts[o + 1]):
                 out[k] += dot(tile, x, base + offsets[k], x_row)
 
     return product, dots
@@ -202,30 +176,24 @@ def _dots(rows, cols, step, arguments):
 
 
 @njit(parallel=True, cache=True, **OPTIONS)
-def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, after):
+def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, partial):
     """y = sum over nonzeros of value * x, or y += with `add`; one row of `starts` for each output channel.
 
     `x_place` is (start, block, row, step) and `y_place` (start, block, row, step, channel): where the first position
     lies and how far apart the next ones are, in floats (steps in positions). `tiling` is (blocks, rows, tallest
-    tile, parts, pieces of the channels, shape of each tile in a row).
-
-    `after` is (what follows, z, scale, shift, sample, out, out_place, partial), the first one of PLAIN, STATISTICS,
-    FROM_INPUT (where scale z + shift > 0) and FROM_OUTPUT (where out > 0); z lies as y does, out at its own place
-    (start, block, row, channel), and `sample` is the first one's number in `[channels, samples]` of scale and shift.
-    To `partial` `[blocks, parts, channels, 2, 16]` are added, by sample, the sums of y and of y times y (STATISTICS) or
-    z.
+    tile, pieces of the channels, shape of each tile in a row). Sums and sums of squares of y, by sample, are added to
+    `partial` `[blocks, parts, channels, 2, 16]` unless it is empty.
     """
     x_start, x_block, x_row, x_step = x_place
     y_start, y_block, y_row, y_step, y_channel = y_place
-    blocks, rows, tallest, parts, pieces, cuts = tiling
-    then, z, scale, shift, sample, out, out_place, partial = after
-    out_start, out_block, out_row, out_channel = out_place
+    blocks, rows, tallest, pieces, cuts = tiling
     channels = starts.size - 1
     groups = (rows + tallest - 1) // tallest
+    parts = min(PARTS, groups)
     for unit in prange(blocks * parts * pieces):
         rest, piece = divmod(np.int64(unit), pieces)  # numba would mix signed and unsigned into floats
         b, part = divmod(rest, parts)
-        sums_at = (b * parts + part) * channels * 2 * WIDTH
+        sums_at = (partial, (b * parts + part) * channels * 2 * WIDTH)
         first, last = channels * piece // pieces, channels * (piece + 1) // pieces
         column = 0
         for tile in range(len(cuts)):
@@ -235,10 +203,9 @@ def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, after
                 height = height if end - h >= height else 1
                 base = x_start + b * x_block + h * x_row + column * x_step * WIDTH
                 place = y_start + b * y_block + h * y_row + column * y_step * WIDTH
-                out_at = out_start + b * out_block + h * out_row + column * y_step * WIDTH
                 _product(height, cols, x_step, (
-                    x, base, x_row, starts, offsets, values, first, last, y, place, y_channel, y_row, y_step, add,
-                    (then, z, scale, shift, sample + b * WIDTH, out, out_at, out_row, out_channel, partial, sums_at),
+                    x, base, x_row, starts, offsets, values, first, last,
+                    y, place, y_channel, y_row, y_step, add, sums_at,
                 ))  # fmt: skip
                 h += height
             column += cols
@@ -253,7 +220,7 @@ def weight_gradient(x, x_place, starts, offsets, shares, z, z_place, tiling, add
     """
     x_start, x_block, x_row, x_step = x_place
     z_start, z_block, z_row, _, z_channel = z_place
-    blocks, rows, _, _, _, cuts = tiling
+    blocks, rows, _, _, cuts = tiling
     for share in prange(shares.size - 1):
         first, last = shares[share], shares[share + 1]
         if not add:

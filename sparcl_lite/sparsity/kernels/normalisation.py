@@ -9,27 +9,12 @@ sample, zero for the fillers, so a filler's activations and gradients stay zero.
 import numpy as np
 from numba import njit, prange
 
-from sparcl_lite.sparsity.kernels.convolution import FROM_INPUT, FROM_OUTPUT
 from sparcl_lite.sparsity.kernels.simd import WIDTH, fma, load, nothing, plus, store, where_positive
 
 OPTIONS = {"nogil": True, "fastmath": True, "error_model": "numpy", "cache": True}
 
 RELU, IDENTITY, PROJECTED = 0, 1, 2  # what is added before the ReLU: nothing, the block's input, its projection
-ALL = 0  # a gradient passes everywhere; else FROM_INPUT, where bn(z) > 0, or FROM_OUTPUT, where y > 0
-
-
-@njit(**OPTIONS)
-def _add_up(partial, parts, chunk_of, channel, first, second):
-    """Both sums of a channel in `partial`, by chunk."""
-    first[:] = 0
-    second[:] = 0
-    for b in range(partial.shape[0] // parts):
-        for part in range(parts):
-            for lane in range(WIDTH):
-                k = chunk_of[b * WIDTH + lane]
-                if k >= 0:
-                    first[k] += partial[b * parts + part, channel, 0, lane]
-                    second[k] += partial[b * parts + part, channel, 1, lane]
+FROM_INPUT, FROM_OUTPUT, ALL = 0, 1, 2  # where a gradient passes: where bn(z) > 0, where y > 0, everywhere
 
 
 @njit(**OPTIONS)
@@ -41,9 +26,18 @@ def statistics(partial, parts, chunk_of, sizes, batch_norm, mean, inverse):
     """
     running_mean, running_variance, momentum, epsilon = batch_norm
     channels, chunks = mean.shape
+    blocks = partial.shape[0] // parts
     total, squares = np.empty(chunks), np.empty(chunks)
     for c in range(channels):
-        _add_up(partial, parts, chunk_of, c, total, squares)
+        total[:] = 0
+        squares[:] = 0
+        for b in range(blocks):
+            for part in range(parts):
+                for lane in range(WIDTH):
+                    k = chunk_of[b * WIDTH + lane]
+                    if k >= 0:
+                        total[k] += partial[b * parts + part, c, 0, lane]
+                        squares[k] += partial[b * parts + part, c, 1, lane]
         for k in range(chunks):
             m = total[k] / sizes[k]
             variance = max(squares[k] / sizes[k] - m * m, 0.0)
@@ -97,11 +91,11 @@ def activate(kind, z, scale, shift, other, other_scale, other_shift, y, first_bl
 
 
 @njit(parallel=True, **OPTIONS)
-def gradient_sums(passes, dy, z, scale, shift, y, partial, parts, first_block, blocks, channels, rows, columns):
+def gradient_sums(passes, dy, z, scale, shift, y, sums, first_block, blocks, channels, rows, columns):
     """dy = its part that passes the ReLU, in place, and for each channel and sample the sums of dy and of dy z.
 
     `passes` says where the ReLU's argument was positive; y (with border) starts at `first_block`, the rest is whole.
-    `partial` `[blocks, parts, channels, 2, 16]` is as `convolution.multiply` leaves it.
+    `sums` is `[channels, 2, samples]`.
     """
     line = (columns + 2) * WIDTH
     samples = scale.size // channels
@@ -124,23 +118,27 @@ def gradient_sums(passes, dy, z, scale, shift, y, partial, parts, first_block, b
                 total, product = plus(total, gradient), fma(gradient, value, product)
                 source += WIDTH
                 place += WIDTH
-        for part in range(parts):
-            slot = (((first_block + b) * parts + part) * channels + c) * 2 * WIDTH
-            store(partial, slot, total if part == 0 else nothing())
-            store(partial, slot + WIDTH, product if part == 0 else nothing())
+        slot = 2 * c * samples + (first_block + b) * WIDTH
+        store(sums, slot, total)
+        store(sums, slot + samples, product)
 
 
 @njit(**OPTIONS)
-def gradient_coefficients(partial, parts, chunk_of, sizes, mean, inverse, weight, training, factors, d_weight, d_bias):
+def gradient_coefficients(sums, chunk_of, sizes, mean, inverse, weight, training, factors, d_weight, d_bias):
     """dz = factors[0] dy + factors[1] z + factors[2], by channel and sample, and the gradients of weight and bias.
 
-    `partial` holds the sums of dy and of dy z. `factors` is `[channels, 3, samples]`. In evaluation mode statistics are
-    constants.
+    `factors` is `[channels, 3, samples]`. In evaluation mode statistics are constants.
     """
     channels, chunks = mean.shape
     total, product = np.empty(chunks), np.empty(chunks)
     for c in range(channels):
-        _add_up(partial, parts, chunk_of, c, total, product)
+        total[:] = 0
+        product[:] = 0
+        for lane in range(chunk_of.size):
+            k = chunk_of[lane]
+            if k >= 0:
+                total[k] += sums[c, 0, lane]
+                product[k] += sums[c, 1, lane]
         product -= mean[c] * total
         d_bias[c] = total.sum()
         d_weight[c] = (product * inverse[c]).sum()
