@@ -17,7 +17,7 @@ RELU, IDENTITY, PROJECTED = 0, 1, 2  # what is added before the ReLU: nothing, t
 FROM_INPUT, FROM_OUTPUT, ALL = 0, 1, 2  # where a gradient passes: where bn(z) > 0, where y > 0, everywhere
 
 
-@njit(**OPTIONS)
+@njit(parallel=True, **OPTIONS)
 def statistics(partial, parts, chunk_of, sizes, batch_norm, mean, inverse):
     """Mean and 1 / standard deviation `[channels, chunks]`, and the running statistics as after a pass per chunk.
 
@@ -27,10 +27,8 @@ def statistics(partial, parts, chunk_of, sizes, batch_norm, mean, inverse):
     running_mean, running_variance, momentum, epsilon = batch_norm
     channels, chunks = mean.shape
     blocks = partial.shape[0] // parts
-    total, squares = np.empty(chunks), np.empty(chunks)
-    for c in range(channels):
-        total[:] = 0
-        squares[:] = 0
+    for c in prange(channels):
+        total, squares = np.zeros(chunks), np.zeros(chunks)
         for b in range(blocks):
             for part in range(parts):
                 for lane in range(WIDTH):
@@ -123,17 +121,15 @@ def gradient_sums(passes, dy, z, scale, shift, y, sums, first_block, blocks, cha
         store(sums, slot + samples, product)
 
 
-@njit(**OPTIONS)
+@njit(parallel=True, **OPTIONS)
 def gradient_coefficients(sums, chunk_of, sizes, mean, inverse, weight, training, factors, d_weight, d_bias):
     """dz = factors[0] dy + factors[1] z + factors[2], by channel and sample, and the gradients of weight and bias.
 
     `factors` is `[channels, 3, samples]`. In evaluation mode statistics are constants.
     """
     channels, chunks = mean.shape
-    total, product = np.empty(chunks), np.empty(chunks)
-    for c in range(channels):
-        total[:] = 0
-        product[:] = 0
+    for c in prange(channels):
+        total, product = np.zeros(chunks), np.zeros(chunks)
         for lane in range(chunk_of.size):
             k = chunk_of[lane]
             if k >= 0:
