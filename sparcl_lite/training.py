@@ -29,6 +29,7 @@ from sparcl_lite.replay import ReservoirBuffer
 from sparcl_lite.rng import Generators, derived_seed
 from sparcl_lite.sparsity import STRATEGIES
 from sparcl_lite.sparsity.engine import engine_for
+from sparcl_lite.sparsity.engine.update import SparseSGD
 from sparcl_lite.sparsity.importance import Probe
 from sparcl_lite.sparsity.schedule import samples_in_epoch
 
@@ -125,7 +126,7 @@ class Trainer:
         self.network.train()
         self.method.begin_epoch(phase, epoch)
         samples = self.sparsity.begin_epoch(phase, epoch, self.probe)
-        optimizer = torch.optim.SGD(self.network.parameters(), lr=self.config.lr, foreach=True)
+        optimizer = SparseSGD(self.network, self.config.lr)
         self.totals["offered"] += len(phase.samples)
         for step, batch in enumerate(self.stream.epoch(phase, samples)):
             logits = self.method.step(batch, optimizer, lambda step=step: self._edit_gradients(step))

@@ -15,6 +15,7 @@ from sparcl_lite.data.sources import load
 from sparcl_lite.models import build, frozen_statistics
 from sparcl_lite.sparsity import engine
 from sparcl_lite.sparsity.engine.function import SparseEngine
+from sparcl_lite.sparsity.engine.update import SparseSGD
 from sparcl_lite.training import Trainer
 
 
@@ -34,7 +35,7 @@ def masked(density=0.2, seed=0, architecture="small"):
     with torch.no_grad():
         for name, weight in masks.prunable_weights(network).items():
             weight.mul_(found[name])
-    return network, SimpleNamespace(existing=found, wanted={})
+    return network, SimpleNamespace(existing=found, wanted={}, reads_gradients=False)
 
 
 def twins(**options):
@@ -112,6 +113,87 @@ def test_gradients_still_in_use_are_not_overwritten():
     assert not other.equal(before)
     network(images(9, seed=1)).square().sum().backward()  # adds to what is there
     torch.testing.assert_close(weight.grad, before + other, rtol=1e-3, atol=1e-4)
+
+
+def in_a_step(network, oracle, lr=0.1):
+    """An optimiser for each, gradients emptied."""
+    ours, theirs = SparseSGD(network, lr), torch.optim.SGD(oracle.parameters(), lr)
+    ours.zero_grad(), theirs.zero_grad()
+    return ours, theirs
+
+
+def loss_of(network, x):
+    return network(x).square().mean()
+
+
+def assert_same_weights(network, oracle, strategy):
+    for (name, ours), theirs in zip(network.named_parameters(), oracle.parameters(), strict=True):
+        assert relative(ours, theirs * strategy.existing.get(name, torch.ones(1))) < 1e-5, name
+
+
+def test_within_a_step_gradients_are_held_only_where_weights_exist():
+    network, oracle, strategy = twins()
+    ours, theirs = in_a_step(network, oracle)
+    for seed in (0, 1):  # two backward passes add up
+        loss_of(network, images(9, seed=seed)).backward()
+        loss_of(oracle, images(9, seed=seed).double()).backward()
+    weights = masks.prunable_weights(network)
+    assert all(weight.grad is None for weight in weights.values())
+    assert network.conv1.weight.grad is not None
+    held = {u.name: u.convolution.collected for u in network.engine._units() if u.convolution.collected is not None}
+    assert {name: len(values) for name, values in held.items()} == {
+        name: int(strategy.existing[name].sum()) for name in weights
+    }
+    ours.step(), theirs.step()
+    assert_same_weights(network, oracle, strategy)
+    ours.zero_grad()
+    ours.step()  # without a gradient nothing moves
+    assert_same_weights(network, oracle, strategy)
+    loss_of(network, images(9)).backward()  # and outside a step they are where everybody looks for them
+    assert all(weight.grad is not None for weight in weights.values())
+
+
+def test_collected_gradients_can_be_masked():
+    network, oracle, strategy = twins()
+    ours, theirs = in_a_step(network, oracle)
+    loss_of(network, images(9)).backward()
+    loss_of(oracle, images(9).double()).backward()
+    name = "layer1.0.conv1.weight"
+    half = strategy.existing[name] & (torch.rand(strategy.existing[name].shape) < 0.5)
+    network.engine.keep({name: half})
+    dict(oracle.named_parameters())[name].grad.mul_(half)
+    ours.step(), theirs.step()
+    assert_same_weights(network, oracle, strategy)
+
+
+def test_a_measurement_within_a_step_gets_its_gradients_and_leaves_the_steps_alone():
+    network, oracle, strategy = twins()
+    ours, theirs = in_a_step(network, oracle)
+    loss_of(network, images(9)).backward()
+    loss_of(oracle, images(9).double()).backward()
+    name = "layer1.0.conv1.weight"
+    with frozen_statistics(network), frozen_statistics(oracle):
+        (found,), (expected,) = (
+            torch.autograd.grad(loss_of(n, x), dict(n.named_parameters())[name])
+            for n, x in ((network, images(9, seed=1)), (oracle, images(9, seed=1).double()))
+        )
+    assert relative(found, expected * strategy.existing[name]) < 1e-4
+    ours.step(), theirs.step()
+    assert_same_weights(network, oracle, strategy)
+
+
+def test_frozen_layers_and_strategies_that_read_gradients_keep_them_where_they_are():
+    network, oracle, strategy = twins()
+    weight = network.layer1[0].conv1.weight.requires_grad_(False)
+    before = weight.clone()
+    ours, _ = in_a_step(network, oracle)
+    loss_of(network, images(9)).backward()
+    ours.step()
+    assert weight.equal(before)
+    strategy.reads_gradients = True
+    ours.zero_grad()
+    loss_of(network, images(9)).backward()
+    assert network.layer1[0].conv2.weight.grad is not None
 
 
 def test_two_passes_may_be_open_at_once_but_none_goes_back_twice():

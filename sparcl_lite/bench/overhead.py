@@ -12,6 +12,7 @@ from sparcl_lite.data.sources import Dataset, Split
 from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import steps_per_epoch
 from sparcl_lite.runs import using_threads
+from sparcl_lite.sparsity.engine.update import SparseSGD
 from sparcl_lite.sparsity.schedule import stage_epochs
 from sparcl_lite.training import Trainer
 
@@ -49,17 +50,17 @@ def _parts(profile: str, sparse: SparCL | None, steps: int, repeats: int) -> dic
 def _timed_epoch(trainer: Trainer, task, steps: int) -> dict[str, float]:
     watch = Stopwatch()
     network, backward = trainer.network, torch.Tensor.backward
-    gradient, update = torch.autograd.grad, torch.optim.SGD.step
+    gradient, update = torch.autograd.grad, SparseSGD.step
     network.forward = watch.wrap("forward", network.forward)
     torch.Tensor.backward = watch.wrap("backward", backward)
     torch.autograd.grad = watch.wrap("backward", gradient)
-    torch.optim.SGD.step = watch.wrap("update", update)
+    SparseSGD.step = watch.wrap("update", update)
     start = time.perf_counter()
     try:
         trainer._train_epoch(task, 0)
     finally:
         del network.forward
-        torch.Tensor.backward, torch.autograd.grad, torch.optim.SGD.step = backward, gradient, update
+        torch.Tensor.backward, torch.autograd.grad, SparseSGD.step = backward, gradient, update
     total = time.perf_counter() - start
     milliseconds = {part: 1000 * seconds / steps for part, seconds in watch.spent.items()}
     rest = 1000 * total / steps - sum(milliseconds.values())

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-import torch
 from torch.autograd.profiler import profile
 
 from sparcl_lite.bench.step import dense_steps, sparse_step
@@ -16,6 +15,7 @@ from sparcl_lite.bench.workload import Workload
 from sparcl_lite.result import environment
 from sparcl_lite.runs import using_threads
 from sparcl_lite.sparsity.engine.layers import SparseConvolution
+from sparcl_lite.sparsity.engine.update import SparseSGD
 
 PARTS = ("convolutions, forward", "convolutions, backward", "update", "between")
 FORWARD, BACKWARD, UPDATE, BETWEEN = PARTS
@@ -62,7 +62,7 @@ def _sparse_parts(step: Callable[[], None]) -> dict[str, float]:
         (SparseConvolution, "forward"): "forward",
         (SparseConvolution, "input_gradient"): "backward",
         (SparseConvolution, "weight_gradient"): "backward",
-        (torch.optim.SGD, "step"): "update",
+        (SparseSGD, "step"): "update",
     }
     with ExitStack() as stack:
         for (owner, name), part in owners.items():

@@ -16,6 +16,7 @@ from sparcl_lite.result import environment
 from sparcl_lite.runs import using_threads
 from sparcl_lite.sparsity.engine.choice import Choice
 from sparcl_lite.sparsity.engine.function import SparseEngine
+from sparcl_lite.sparsity.engine.update import SparseSGD
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 LR = 0.01
@@ -57,11 +58,11 @@ def step(work: Workload, *, repeats: int = 7, compiled: bool = False) -> dict[st
 
 def training_step(network: ResNet, images: torch.Tensor, labels: torch.Tensor, masks: dict) -> Callable[[], None]:
     """A step of SGD on one batch, gradients masked by `masks` (by layer; none: not at all)."""
-    optimizer = torch.optim.SGD(network.parameters(), lr=LR, foreach=True)
+    optimizer = SparseSGD(network, LR)
     weights = prunable_weights(network)
 
     def call() -> None:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         F.cross_entropy(network(images), labels).backward()
         if network.engine is None or not network.engine.exact:
             for name, mask in masks.items():

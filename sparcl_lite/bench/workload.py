@@ -44,7 +44,7 @@ class Workload:
         with torch.no_grad():
             for name, weight in weights.items():
                 weight.mul_(found[name])
-        return network, SimpleNamespace(existing=found, wanted={})
+        return network, SimpleNamespace(existing=found, wanted={}, reads_gradients=False)
 
     def noise(self) -> tuple[Tensor, Tensor]:
         """Images and labels of a batch."""

@@ -221,15 +221,24 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def frozen_statistics(network: nn.Module) -> Iterator[None]:
-    """Train-mode passes inside leave the running statistics of every batch norm as they are."""
+    """Train-mode passes inside leave the running statistics of every batch norm as they are.
+
+    A sparse engine returns the gradients of passes inside, rather than keeping them for the next update.
+    """
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     counts = [norm.num_batches_tracked.clone() for norm in norms]
+    engine = getattr(network, "engine", None)
+    compact = engine and engine.compact
     for norm in norms:
         norm.momentum = 0.0
+    if engine:
+        engine.compact = False
     try:
         yield
     finally:
+        if engine:
+            engine.compact = compact
         for norm, momentum, count in zip(norms, momenta, counts, strict=True):
             norm.momentum = momentum
             norm.num_batches_tracked.copy_(count)

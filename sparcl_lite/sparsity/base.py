@@ -21,7 +21,10 @@ class Strategy:
     Attributes
     ----------
     weight_density, gradient_density : current share of nonzero weights, and of weight gradients computed, by layer
+    reads_gradients : whether it uses the `grad` of masked weights, beyond masking it
     """
+
+    reads_gradients = False
 
     def __init__(self, config: RunConfig, network: nn.Module, rng: Generators, samples: int):
         self.config, self.network, self.rng = config, network, rng
@@ -58,11 +61,15 @@ class Strategy:
         """Between backward and update, `step` of the epoch; returns the weight gradients' density it needed."""
         return self.gradient_density
 
-    def mask_gradients(self, masks_: dict[str, Tensor]) -> None:
-        """Set gradients outside `masks_` to zero; an exact engine has found none there."""
-        if self.network.engine is None or not self.network.engine.exact:
+    def mask_gradients(self, masks_: dict[str, Tensor], *, more: bool = False) -> None:
+        """Set gradients outside `masks_` to zero; an exact engine has found none there, unless `more` were wanted."""
+        engine = self.network.engine
+        if more or engine is None or not engine.exact:
             for name, weight in self.weights.items():
-                weight.grad.mul_(masks_[name])
+                if weight.grad is not None:  # else the engine has it
+                    weight.grad.mul_(masks_[name])
+            if engine:
+                engine.keep(masks_)
 
     def end_task(self, task: Task) -> None:
         """After the last epoch of a phase."""

@@ -35,6 +35,11 @@ class SparCLStrategy(Strategy):
         self._masks_changed()
 
     @property
+    def reads_gradients(self) -> bool:
+        """Whether CWI or CGI is of the step's own gradient, as in the official code."""
+        return "total" in (self.sparse.cwi_gradient, self.sparse.cgi_gradient)
+
+    @property
     def existing(self) -> dict[str, Tensor]:
         """TDM's masks."""
         return self.tdm.masks if self.tdm else {}
@@ -105,11 +110,8 @@ class SparCLStrategy(Strategy):
             self.gradient_density = self.dgm.densities()
             needed = self.weight_density if source == "total" else self.gradient_density
         active = self.dgm or self.tdm
-        if active and (self.probing or self.sparse.cwi_gradient == "total"):  # more was found than is kept
-            for name, weight in self.weights.items():
-                weight.grad.mul_(active.masks[name])
-        elif active:
-            self.mask_gradients(active.masks)
+        if active:
+            self.mask_gradients(active.masks, more=self.probing or self.reads_gradients)
         for bias in self.norm_biases:
             bias.grad.zero_()
         self.probing = bool(self.dgm and self.dgm.due(step + 1))

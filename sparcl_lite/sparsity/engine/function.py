@@ -22,7 +22,8 @@ EVALUATED = 64  # samples that an evaluation takes at a time: it needs no more m
 class SparseEngine:
     """Runs a network's trunk on its nonzero weights only; `strategy` says which exist and whose gradient is wanted.
 
-    Weights stay where they are, as dense parameters with zeros: methods, optimiser and checkpoints see no difference.
+    Weights stay where they are, as dense parameters with zeros: methods, strategies and checkpoints see no difference.
+    Gradients are held only where weights exist while nobody asks for more (see `begin_step`).
     `every_gradient` is for methods that look at gradients of weights which do not exist; with `choice` each layer
     and the whole network run in the way that is faster (see `Choice`).
     """
@@ -32,6 +33,7 @@ class SparseEngine:
     ):
         self.network, self.strategy, self.every_gradient, self.choice = network, strategy, every_gradient, choice
         self.alone = True  # no other term of the loss adds to the gradients
+        self.compact = False  # within a training step: see `begin_step`
         self.trunks: dict[tuple[int, int], Trunk] = {}
         self.free: list[Pass] = []
         self.buffers: dict[str, list[np.ndarray]] = {}
@@ -93,12 +95,43 @@ class SparseEngine:
         for unit in work.trunk.units:
             state = work.states[id(unit)]
             gradients += [
-                self._dense(unit),
+                self._gradient(unit),
                 torch.from_numpy(state.d_weight.copy()),
                 torch.from_numpy(state.d_bias.copy()),
             ]
         self.free.append(work)
         return gradients
+
+    def begin_step(self) -> None:
+        """From here to `end_step` gradients of weights are collected, where nobody needs them as `grad`."""
+        self.compact = self.exact and not self.strategy.reads_gradients
+        self._empty()
+
+    def keep(self, masks: dict[str, Tensor]) -> None:
+        """Set collected gradients outside the masks, by layer, to zero."""
+        for unit in self._units():
+            if unit.name in masks:
+                unit.convolution.keep(masks[unit.name])
+
+    def end_step(self, rate: float) -> None:
+        """Subtract `rate` times the collected gradients from the weights."""
+        for unit in self._units():
+            unit.convolution.update(rate)
+        self.compact = False
+
+    def _empty(self) -> None:
+        for unit in self._units():
+            unit.convolution.collected = None
+
+    def _units(self) -> list[Unit]:
+        return [unit for trunk in self.trunks.values() for unit in trunk.units]
+
+    def _gradient(self, unit: Unit) -> Tensor | None:
+        """The gradient of a convolution for its `grad`, or None when it was collected."""
+        if self.compact and unit.convolution.collects:
+            unit.convolution.collect()
+            return None
+        return self._dense(unit)
 
     @property
     def exact(self) -> bool:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sparcl_lite.sparsity.engine import dense
 from sparcl_lite.sparsity.kernels import convolution as kernels
-from sparcl_lite.sparsity.kernels.index import Rows, Shape, backward_rows, forward_rows, gather
+from sparcl_lite.sparsity.kernels.index import Rows, Shape, backward_rows, forward_rows, gather, subtract
 from sparcl_lite.sparsity.kernels.simd import WIDTH
 
 NO_SUMS = np.empty((0, 0, 0, 0), np.float32)
@@ -25,7 +25,7 @@ class SparseConvolution:
 
     `mask` says which weights exist (None: all of them), `wanted` of which of these the gradient is needed. `dense`
     makes it multiply by zeros as well: faster where there are few of them (so taken for large shortcuts; engine "auto"
-    tries every layer).
+    tries every layer). `collected` is the sum of the gradients since it was emptied, one for each weight that exists.
     """
 
     def __init__(self, module: nn.Conv2d, rows: int, columns: int):
@@ -37,15 +37,18 @@ class SparseConvolution:
         self.mask: Tensor | None = None
         self.wanted: Tensor | str | None = None
         self.forward_rows = self.backward_rows = self.gradient_rows = None
+        self.places, self.nested = np.empty(0, np.int32), False  # of the gradients among the weights that exist
         self.values = self.backward_values = self.gradient = np.empty(0, np.float32)
+        self.collected: np.ndarray | None = None
 
     def index(self, mask: Tensor | None) -> None:
         """Take a new mask; nothing happens when it is the one already indexed."""
         if self.forward_rows is not None and mask is self.mask:
             return
-        self.mask, self.wanted = mask, None
+        self.mask, self.wanted, self.collected = mask, None, None
         self.dense = mask is None and self.shape.kernel == 1 and self.shape.weights >= MATRIX_WEIGHTS
         self.forward_rows = self.gradient_rows = self._rows(mask)
+        self.places, self.nested = np.arange(len(self.forward_rows.source), dtype=np.int32), True
         self.backward_rows = backward_rows(self.forward_rows, self.shape)
         self.values, self.backward_values, self.gradient = (
             np.empty(len(self.forward_rows.source), np.float32) for _ in range(3)
@@ -61,6 +64,33 @@ class SparseConvolution:
         else:
             self.gradient_rows = self._rows(None if wanted is EVERYTHING else wanted)
         self.gradient = np.empty(len(self.gradient_rows.source), np.float32)
+        existing, found = self.forward_rows.source, self.gradient_rows.source
+        self.places = np.searchsorted(existing, found).astype(np.int32)
+        self.nested = bool(len(existing)) and np.array_equal(existing.take(self.places, mode="clip"), found)
+
+    @property
+    def collects(self) -> bool:
+        """Whether gradients can stay compact: of a masked weight that trains, and none of what does not exist."""
+        weight = self.module.weight
+        shared = weight.permute(0, 2, 3, 1).is_contiguous()
+        return self.mask is not None and self.nested and weight.requires_grad and shared
+
+    def collect(self) -> None:
+        """Add the gradient that was just computed to `collected`."""
+        if self.collected is None:
+            self.collected = np.zeros(len(self.forward_rows.source), np.float32)
+        subtract(self.collected, self.places, self.gradient, np.float32(-1))
+
+    def keep(self, mask: Tensor) -> None:
+        """Set what was collected outside of a mask to zero."""
+        if self.collected is not None:
+            self.collected *= flat(mask)[self.forward_rows.source]
+
+    def update(self, rate: float) -> None:
+        """weight -= rate * collected, which is empty then."""
+        if self.collected is not None:
+            subtract(flat(self.module.weight), self.forward_rows.source, self.collected, np.float32(rate))
+        self.collected = None
 
     def _rows(self, mask: Tensor | None) -> Rows:
         return forward_rows(np.ones(self.shape.weights, bool) if mask is None else flat(mask), self.shape)

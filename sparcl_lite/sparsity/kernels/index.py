@@ -123,6 +123,13 @@ def gather(values, source, out):
 
 
 @njit(parallel=True, **OPTIONS)
+def subtract(out, source, values, rate):
+    """out[source] -= rate * values; no place twice."""
+    for k in prange(source.size):
+        out[source[k]] -= rate * values[k]
+
+
+@njit(parallel=True, **OPTIONS)
 def scatter(values, source, out):
     """out = 0, then out[source] = values; `source` ascends."""
     pieces = 64
