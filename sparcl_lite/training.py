@@ -16,7 +16,7 @@ from sparcl_lite.config import RunConfig
 from sparcl_lite.config.networks import frozen_blocks
 from sparcl_lite.data.sources import Dataset
 from sparcl_lite.data.specs import SPECS
-from sparcl_lite.data.streams import Task, TaskStream, samples_per_class, steps_per_epoch
+from sparcl_lite.data.streams import Batch, Task, TaskStream, samples_per_class, steps_per_epoch
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import Ledger, PassCounter, costs_of
 from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
@@ -126,18 +126,22 @@ class Trainer:
         self.network.train()
         self.method.begin_epoch(phase, epoch)
         samples = self.sparsity.begin_epoch(phase, epoch, self.probe)
-        optimizer = SparseSGD(self.network, self.config.lr)
         self.totals["offered"] += len(phase.samples)
-        for step, batch in enumerate(self.stream.epoch(phase, samples)):
-            logits = self.method.step(batch, optimizer, lambda step=step: self._edit_gradients(step))
-            self.sparsity.observe(batch, logits)
-            self.totals["steps"] += 1
-            self.totals["presented"] += len(batch.labels)
-            self.totals["weight_density_sum"] += _overall(self.sparsity.weight_density, self.sparsity.weights)
-            self.totals["gradient_density_sum"] += _overall(self.sparsity.gradient_density, self.sparsity.weights)
-            self.on_step()
+        with SparseSGD(self.network, self.config.lr) as optimizer:
+            for step, batch in enumerate(self.stream.epoch(phase, samples)):
+                logits = self.method.step(batch, optimizer, lambda step=step: self._edit_gradients(step))
+                self.sparsity.observe(batch, logits)
+                self._count_step(batch)
+                self.on_step()
         self._check_finite(phase, epoch)
         self._record(phase, epoch, len(samples))
+
+    def _count_step(self, batch: Batch) -> None:
+        weights = self.sparsity.weights
+        self.totals["steps"] += 1
+        self.totals["presented"] += len(batch.labels)
+        self.totals["weight_density_sum"] += _overall(self.sparsity.weight_density, weights)
+        self.totals["gradient_density_sum"] += _overall(self.sparsity.gradient_density, weights)
 
     def _check_finite(self, phase: Task, epoch: int) -> None:
         if not all(bool(p.isfinite().all()) for p in self.network.parameters()):

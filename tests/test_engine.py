@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -115,85 +116,120 @@ def test_gradients_still_in_use_are_not_overwritten():
     torch.testing.assert_close(weight.grad, before + other, rtol=1e-3, atol=1e-4)
 
 
-def in_a_step(network, oracle, lr=0.1):
-    """An optimiser for each, gradients emptied."""
-    ours, theirs = SparseSGD(network, lr), torch.optim.SGD(oracle.parameters(), lr)
-    ours.zero_grad(), theirs.zero_grad()
-    return ours, theirs
+@contextmanager
+def both_steps(network, oracle, lr=0.1):
+    """Optimisers with no gradient yet; at the end both have made a step and the weights are back."""
+    with SparseSGD(network, lr) as ours:
+        theirs = torch.optim.SGD(oracle.parameters(), lr)
+        ours.zero_grad(), theirs.zero_grad()
+        yield ours
+        ours.step(), theirs.step()
+        with torch.no_grad():
+            for name, mask in network.engine.strategy.existing.items():
+                oracle.get_parameter(name).mul_(mask)
 
 
-def loss_of(network, x):
-    return network(x).square().mean()
+def backward(network, oracle, seed=0):
+    for each, x in ((network, images(9, seed=seed)), (oracle, images(9, seed=seed).double())):
+        each(x).square().mean().backward()
 
 
-def assert_same_weights(network, oracle, strategy):
-    for (name, ours), theirs in zip(network.named_parameters(), oracle.parameters(), strict=True):
-        assert relative(ours, theirs * strategy.existing.get(name, torch.ones(1))) < 1e-5, name
+def assert_same_weights(network, oracle):
+    for name, ours in network.named_parameters():
+        assert relative(ours, oracle.get_parameter(name)) < 1e-5, name
 
 
-def test_within_a_step_gradients_are_held_only_where_weights_exist():
+def test_while_it_trains_weights_and_gradients_are_held_only_where_they_exist():
     network, oracle, strategy = twins()
-    ours, theirs = in_a_step(network, oracle)
-    for seed in (0, 1):  # two backward passes add up
-        loss_of(network, images(9, seed=seed)).backward()
-        loss_of(oracle, images(9, seed=seed).double()).backward()
     weights = masks.prunable_weights(network)
-    assert all(weight.grad is None for weight in weights.values())
-    assert network.conv1.weight.grad is not None
-    held = {u.name: u.convolution.collected for u in network.engine._units() if u.convolution.collected is not None}
-    assert {name: len(values) for name, values in held.items()} == {
-        name: int(strategy.existing[name].sum()) for name in weights
-    }
-    ours.step(), theirs.step()
-    assert_same_weights(network, oracle, strategy)
-    ours.zero_grad()
-    ours.step()  # without a gradient nothing moves
-    assert_same_weights(network, oracle, strategy)
-    loss_of(network, images(9)).backward()  # and outside a step they are where everybody looks for them
+    counts = {name: int(mask.sum()) for name, mask in strategy.existing.items()}
+    with both_steps(network, oracle) as ours:
+        backward(network, oracle)
+        backward(network, oracle, seed=1)  # adds to what is there
+        held = {u.name: u.convolution for u in network.engine._units() if u.name in weights}
+        assert {name: len(layer.collected) for name, layer in held.items()} == counts
+        assert {name: len(layer.values) for name, layer in held.items()} == counts
+        assert all(weight.grad is None and weight.untyped_storage().nbytes() == 4 for weight in weights.values())
+        assert all(bool(weight.isnan().all()) for weight in weights.values())
+        with pytest.raises(RuntimeError, match="single memory location"):
+            next(iter(weights.values())).data.mul_(2)
+        assert network.conv1.weight.grad is not None
+    assert_same_weights(network, oracle)
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights.values())
+    with SparseSGD(network, 0.1) as ours:
+        ours.zero_grad()
+        ours.step()  # without a gradient nothing moves
+    assert_same_weights(network, oracle)
+    network(images(9)).sum().backward()  # outside everything is where everybody looks for it
     assert all(weight.grad is not None for weight in weights.values())
+
+
+def test_weights_are_back_after_an_error():
+    network, oracle, _ = twins()
+
+    def interrupted():
+        with both_steps(network, oracle):
+            backward(network, oracle)
+            assert network.layer1[0].conv1.weight.isnan().all()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert_same_weights(network, oracle)  # as before the step that was not made
 
 
 def test_collected_gradients_can_be_masked():
     network, oracle, strategy = twins()
-    ours, theirs = in_a_step(network, oracle)
-    loss_of(network, images(9)).backward()
-    loss_of(oracle, images(9).double()).backward()
     name = "layer1.0.conv1.weight"
     half = strategy.existing[name] & (torch.rand(strategy.existing[name].shape) < 0.5)
-    network.engine.keep({name: half})
-    dict(oracle.named_parameters())[name].grad.mul_(half)
-    ours.step(), theirs.step()
-    assert_same_weights(network, oracle, strategy)
+    with both_steps(network, oracle):
+        backward(network, oracle)
+        network.engine.keep({name: half})
+        oracle.get_parameter(name).grad.mul_(half)
+    assert_same_weights(network, oracle)
 
 
 def test_a_measurement_within_a_step_gets_its_gradients_and_leaves_the_steps_alone():
     network, oracle, strategy = twins()
-    ours, theirs = in_a_step(network, oracle)
-    loss_of(network, images(9)).backward()
-    loss_of(oracle, images(9).double()).backward()
     name = "layer1.0.conv1.weight"
-    with frozen_statistics(network), frozen_statistics(oracle):
-        (found,), (expected,) = (
-            torch.autograd.grad(loss_of(n, x), dict(n.named_parameters())[name])
-            for n, x in ((network, images(9, seed=1)), (oracle, images(9, seed=1).double()))
-        )
-    assert relative(found, expected * strategy.existing[name]) < 1e-4
-    ours.step(), theirs.step()
-    assert_same_weights(network, oracle, strategy)
+    with both_steps(network, oracle):
+        backward(network, oracle)
+        with frozen_statistics(network), frozen_statistics(oracle):
+            (found,), (expected,) = (
+                torch.autograd.grad(n(x).square().mean(), n.get_parameter(name))
+                for n, x in ((network, images(9, seed=1)), (oracle, images(9, seed=1).double()))
+            )
+        assert relative(found, expected * strategy.existing[name]) < 1e-4
+    assert_same_weights(network, oracle)
+
+
+def test_masks_and_sizes_of_images_may_change_while_weights_are_released():
+    network, oracle, strategy = twins()
+    name = "layer1.0.conv1.weight"
+    with both_steps(network, oracle):
+        backward(network, oracle)
+    with both_steps(network, oracle):
+        with torch.no_grad(), frozen_statistics(network), frozen_statistics(oracle):
+            assert relative(network(images(9)), oracle(images(9).double())) < 1e-4
+            assert relative(network(images(9, size=8)), oracle(images(9, size=8).double())) < 1e-4
+        strategy.existing[name] = strategy.existing[name] & (torch.rand(strategy.existing[name].shape) < 0.5)
+        with torch.no_grad():
+            oracle.get_parameter(name).mul_(strategy.existing[name])
+        backward(network, oracle)
+    assert_same_weights(network, oracle)
 
 
 def test_frozen_layers_and_strategies_that_read_gradients_keep_them_where_they_are():
     network, oracle, strategy = twins()
     weight = network.layer1[0].conv1.weight.requires_grad_(False)
     before = weight.clone()
-    ours, _ = in_a_step(network, oracle)
-    loss_of(network, images(9)).backward()
-    ours.step()
+    with both_steps(network, oracle):
+        backward(network, oracle)
     assert weight.equal(before)
     strategy.reads_gradients = True
-    ours.zero_grad()
-    loss_of(network, images(9)).backward()
-    assert network.layer1[0].conv2.weight.grad is not None
+    with both_steps(network, oracle):
+        backward(network, oracle)
+        assert network.layer1[0].conv2.weight.grad is not None
 
 
 def test_two_passes_may_be_open_at_once_but_none_goes_back_twice():

@@ -57,8 +57,11 @@ def step(work: Workload, *, repeats: int = 7, compiled: bool = False) -> dict[st
 
 
 def training_step(network: ResNet, images: torch.Tensor, labels: torch.Tensor, masks: dict) -> Callable[[], None]:
-    """A step of SGD on one batch, gradients masked by `masks` (by layer; none: not at all)."""
-    optimizer = SparseSGD(network, LR)
+    """A step of SGD on one batch, gradients masked by `masks` (by layer; none: not at all).
+
+    The network belongs to the steps from now on: on a sparse engine its weights stay released.
+    """
+    optimizer = SparseSGD(network, LR).__enter__()
     weights = prunable_weights(network)
 
     def call() -> None:

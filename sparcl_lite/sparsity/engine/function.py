@@ -22,8 +22,8 @@ EVALUATED = 64  # samples that an evaluation takes at a time: it needs no more m
 class SparseEngine:
     """Runs a network's trunk on its nonzero weights only; `strategy` says which exist and whose gradient is wanted.
 
-    Weights stay where they are, as dense parameters with zeros: methods, strategies and checkpoints see no difference.
-    Gradients are held only where weights exist while nobody asks for more (see `begin_step`).
+    Methods, strategies and checkpoints see dense parameters with zeros, and dense gradients; while an optimiser is
+    `holding`, weights and gradients are kept only where weights exist, unless somebody asks for more (see `SparseSGD`).
     `every_gradient` is for methods that look at gradients of weights which do not exist; with `choice` each layer
     and the whole network run in the way that is faster (see `Choice`).
     """
@@ -33,7 +33,9 @@ class SparseEngine:
     ):
         self.network, self.strategy, self.every_gradient, self.choice = network, strategy, every_gradient, choice
         self.alone = True  # no other term of the loss adds to the gradients
-        self.compact = False  # within a training step: see `begin_step`
+        self.holding = False  # see `SparseSGD`
+        self.compact = False  # from `begin_step` to `end_step`
+        self.size: tuple[int, int] | None = None  # of the trunk used last: only that one's weights may be released
         self.trunks: dict[tuple[int, int], Trunk] = {}
         self.free: list[Pass] = []
         self.buffers: dict[str, list[np.ndarray]] = {}
@@ -44,13 +46,17 @@ class SparseEngine:
 
     def takes(self, images: Tensor) -> bool:
         """Whether these images can go this way: float32 on the CPU, with no gradient of their own."""
-        return images.device.type == "cpu" and images.dtype == torch.float32 and not images.requires_grad
+        taken = images.device.type == "cpu" and images.dtype == torch.float32 and not images.requires_grad
+        if not taken:
+            self.restore()
+        return taken
 
     def features(self, images: Tensor, chunks: tuple[int, ...]) -> Tensor:
         """As `ResNet.features`."""
         if self.choice and not self.choice.seconds and self.network.training and torch.is_grad_enabled():
             self.choice.compare(self.network, images, chunks, self._features)
         if self.choice and not self.choice.pays:
+            self.restore()
             self.trunks, self.free, self.buffers = {}, [], {}
             return self.network.dense_features(images, chunks)
         return self._features(images, chunks)
@@ -69,6 +75,9 @@ class SparseEngine:
         size = tuple(images.shape[2:])
         if size not in self.trunks:
             self.trunks[size], self.free = Trunk(self.network, *size), []
+        if size != self.size:
+            self.restore()
+            self.size = size
         return self.trunks[size]
 
     def forward(self, images: Tensor, chunks: tuple[int, ...]) -> tuple[Pass, Tensor]:
@@ -77,6 +86,8 @@ class SparseEngine:
         work, masks = self._take(images), self.strategy.existing
         for unit in work.trunk.units:
             unit.convolution.index(masks.get(unit.name))
+            if self.compact and unit.convolution.collects:
+                unit.convolution.release()
             unit.convolution.read_values()
         if self.choice:
             self.choice.take(work)
@@ -88,6 +99,8 @@ class SparseEngine:
         """Gradients of all parameters of the trunk, in the order of its units."""
         _use_threads()
         wanted = None if self.every_gradient else self.strategy.wanted
+        if wanted is None:  # for a decision on weights
+            self.restore()
         for unit in work.trunk.units:
             unit.convolution.want(EVERYTHING if wanted is None else wanted.get(unit.name))
         work.backward(d_features.detach().contiguous().numpy())
@@ -104,8 +117,10 @@ class SparseEngine:
 
     def begin_step(self) -> None:
         """From here to `end_step` gradients of weights are collected, where nobody needs them as `grad`."""
-        self.compact = self.exact and not self.strategy.reads_gradients
-        self._empty()
+        tried = self.choice is None or bool(self.choice.seconds)
+        self.compact = self.holding and self.exact and tried and not self.strategy.reads_gradients
+        for unit in self._units():
+            unit.convolution.collected = None
 
     def keep(self, masks: dict[str, Tensor]) -> None:
         """Set collected gradients outside the masks, by layer, to zero."""
@@ -119,9 +134,10 @@ class SparseEngine:
             unit.convolution.update(rate)
         self.compact = False
 
-    def _empty(self) -> None:
+    def restore(self) -> None:
+        """Have all weights where everybody looks for them."""
         for unit in self._units():
-            unit.convolution.collected = None
+            unit.convolution.restore()
 
     def _units(self) -> list[Unit]:
         return [unit for trunk in self.trunks.values() for unit in trunk.units]

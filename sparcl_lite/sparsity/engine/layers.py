@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sparcl_lite.sparsity.engine import dense
 from sparcl_lite.sparsity.kernels import convolution as kernels
-from sparcl_lite.sparsity.kernels.index import Rows, Shape, backward_rows, forward_rows, gather, subtract
+from sparcl_lite.sparsity.kernels.index import Rows, Shape, add_at, backward_rows, forward_rows, gather, scatter
 from sparcl_lite.sparsity.kernels.simd import WIDTH
 
 NO_SUMS = np.empty((0, 0, 0, 0), np.float32)
@@ -40,11 +40,13 @@ class SparseConvolution:
         self.places, self.nested = np.empty(0, np.int32), False  # of the gradients among the weights that exist
         self.values = self.backward_values = self.gradient = np.empty(0, np.float32)
         self.collected: np.ndarray | None = None
+        self.released = False
 
     def index(self, mask: Tensor | None) -> None:
         """Take a new mask; nothing happens when it is the one already indexed."""
         if self.forward_rows is not None and mask is self.mask:
             return
+        self.restore()
         self.mask, self.wanted, self.collected = mask, None, None
         self.dense = mask is None and self.shape.kernel == 1 and self.shape.weights >= MATRIX_WEIGHTS
         self.forward_rows = self.gradient_rows = self._rows(mask)
@@ -71,15 +73,13 @@ class SparseConvolution:
     @property
     def collects(self) -> bool:
         """Whether gradients can stay compact: of a masked weight that trains, and none of what does not exist."""
-        weight = self.module.weight
-        shared = weight.permute(0, 2, 3, 1).is_contiguous()
-        return self.mask is not None and self.nested and weight.requires_grad and shared
+        return self.mask is not None and self.nested and self.module.weight.requires_grad
 
     def collect(self) -> None:
         """Add the gradient that was just computed to `collected`."""
         if self.collected is None:
             self.collected = np.zeros(len(self.forward_rows.source), np.float32)
-        subtract(self.collected, self.places, self.gradient, np.float32(-1))
+        add_at(self.collected, self.places, self.gradient)
 
     def keep(self, mask: Tensor) -> None:
         """Set what was collected outside of a mask to zero."""
@@ -89,15 +89,32 @@ class SparseConvolution:
     def update(self, rate: float) -> None:
         """weight -= rate * collected, which is empty then."""
         if self.collected is not None:
-            subtract(flat(self.module.weight), self.forward_rows.source, self.collected, np.float32(rate))
+            self.release()
+            self.values -= np.float32(rate) * self.collected
         self.collected = None
+
+    def release(self) -> None:
+        """Hold the weight as `values` only: what is left of it reads as NaN and cannot be written to."""
+        if not self.released:
+            self.read_values()
+            weight, self.released = self.module.weight, True
+            weight.data = torch.full((), torch.nan).expand(weight.shape)
+
+    def restore(self) -> None:
+        """Put the weight back where it was, if it is released."""
+        if self.released:
+            outputs, inputs, height, width = self.module.weight.shape
+            memory, self.released = torch.empty(outputs, height, width, inputs), False
+            scatter(self.values, self.forward_rows.source, memory.view(-1).numpy())
+            self.module.weight.data = memory.permute(0, 3, 1, 2)
 
     def _rows(self, mask: Tensor | None) -> Rows:
         return forward_rows(np.ones(self.shape.weights, bool) if mask is None else flat(mask), self.shape)
 
     def read_values(self) -> None:
         """Take the weights as they are now."""
-        gather(flat(self.module.weight), self.forward_rows.source, self.values)
+        if not self.released:
+            gather(flat(self.module.weight), self.forward_rows.source, self.values)
         gather(self.values, self.backward_rows.source, self.backward_values)
 
     @property

@@ -1,8 +1,7 @@
 """Forward and backward of a `Trunk`, and the memory that they need.
 
-Of a pass the outputs of the convolutions are kept, and those of residual blocks that the next block adds to its own.
-Every other activation is computed again where the backward pass needs it, for a few blocks of 16 samples at a time, so
-that it is still in the cache when it is used.
+Of a pass only the outputs of the convolutions are kept, once. Every activation is computed again where the backward
+pass needs it, for a few blocks of 16 samples at a time, so that it is still in the cache when it is used.
 """
 
 from collections.abc import Iterator
@@ -21,17 +20,13 @@ NO_FACTORS, NO_MAP = np.empty((0, 0), np.float32), np.empty(0, np.float32)
 
 
 class State:
-    """What a pass keeps of one unit: its convolution's output, and its batch norm as seen by each sample.
-
-    Of the last unit of some blocks also `output`, with a border: what comes out of the block (see `Pass`).
-    """
+    """What a pass keeps of one unit: its convolution's output, and its batch norm as seen by each sample."""
 
     def __init__(self, unit: Unit, blocks: int, level: int):
         self.unit, self.level, shape = unit, level, unit.convolution.shape
         self.z = aligned(blocks * unit.convolution.output_block)
         self.scale, self.shift = (aligned(shape.outputs, blocks * WIDTH) for _ in range(2))
         self.size = (shape.outputs, shape.out_rows, shape.out_columns)
-        self.output: np.ndarray | None = None
         self.mean = self.inverse = NO_FACTORS
         self.d_weight, self.d_bias = np.empty(shape.outputs, np.float32), np.empty(shape.outputs, np.float32)
 
@@ -45,7 +40,7 @@ class Pass:
         self._make_states()
         layers = [u.convolution for u in trunk.units]
         largest = max(self._group(c) * max(c.input_block, c.gradient_block) for c in layers)
-        self.x, self.dz = (aligned(largest) for _ in range(2))
+        self.x, self.dz, self.dz_shortcut = (aligned(largest) for _ in range(3))
         widest = max(c.shape.outputs for c in layers)
         sums = max(self.capacity * c.parts * c.shape.outputs for c in layers)
         self.partial, self.partial_shortcut = (aligned(sums * 2 * WIDTH) for _ in range(2))
@@ -63,10 +58,6 @@ class Pass:
             if unit.convolution.shape.stride == 2 or not sizes or size != sizes[-1]:
                 sizes.append(size) if not sizes or size != sizes[-1] else None
             self.states[id(unit)] = State(unit, self.capacity, len(sizes) - 1)
-        for number, block in enumerate(self.trunk.blocks):
-            if block.shortcut is None:
-                before = self._before(number)
-                before.output = aligned(self.capacity * before.unit.convolution.gradient_block)
         lengths = [0]
         for size in reversed(sizes):
             lengths.append(size + max(size, lengths[-1]))
@@ -113,7 +104,7 @@ class Pass:
         self._normalise(stem, self.partial)
         for number, block in enumerate(self.trunk.blocks):
             for first, count in self._groups(block.first):
-                x = self._compute_output(number, first, count)
+                x = self._output_of(number, first, count)
                 self._convolve(block.first, x, first, count, self.partial)
                 if block.shortcut:
                     self._convolve(block.shortcut, x, first, count, self.partial_shortcut)
@@ -125,7 +116,7 @@ class Pass:
             self._normalise(block.second, self.partial)
         last = self.trunk.blocks[-1].second
         for first, count in self._groups(last):
-            y = self._compute_output(len(self.trunk.blocks), first, count)
+            y = self._output_of(len(self.trunk.blocks), first, count)
             pool(y, features, first, *self.states[id(last)].size[1:])
 
     def _input(self, first: int, count: int) -> np.ndarray:
@@ -163,40 +154,21 @@ class Pass:
 
     def _output_of(self, number: int, first: int, count: int) -> np.ndarray:
         """What comes out of the first so many residual blocks (0: out of the stem), with a border."""
-        state = self._before(number)
-        if state.output is None:
-            return self._compute_output(number, first, count)
-        size = state.unit.convolution.gradient_block
-        return state.output[first * size : (first + count) * size]
-
-    def _compute_output(self, number: int, first: int, count: int) -> np.ndarray:
-        """As `_output_of`, from what was computed before; it stays where it is kept, if it is."""
-        state = self._before(number)
-        size = state.unit.convolution.gradient_block
-        y = self.x[: count * size] if state.output is None else state.output[first * size : (first + count) * size]
         if number == 0:
-            return self._activate(norms.RELU, state, y, first)
-        shortcut = self.trunk.blocks[number - 1].shortcut
-        if shortcut:
-            other = self.states[id(shortcut)]
-            return self._activate(norms.PROJECTED, state, y, first, other.z, other.scale, other.shift)
-        return self._activate(norms.IDENTITY, state, y, first, self._output_of(number - 1, first, count))
+            return self._activate(norms.RELU, self.trunk.stem, first, count)
+        block = self.trunk.blocks[number - 1]
+        if block.shortcut:
+            return self._activate(norms.PROJECTED, block.second, first, count, self.states[id(block.shortcut)])
+        self._output_of(number - 1, first, count)
+        return self._activate(norms.IDENTITY, block.second, first, count)
 
     def _inner(self, block: Block, first: int, count: int) -> np.ndarray:
-        y = self.x[: count * block.first.convolution.gradient_block]
-        return self._activate(norms.RELU, self.states[id(block.first)], y, first)
+        return self._activate(norms.RELU, block.first, first, count)
 
-    @staticmethod
-    def _activate(
-        kind: int,
-        state: State,
-        y: np.ndarray,
-        first: int,
-        other: np.ndarray = NO_MAP,
-        scale: np.ndarray = NO_FACTORS,
-        shift: np.ndarray = NO_FACTORS,
-    ) -> np.ndarray:
-        norms.activate(kind, state.z, state.scale, state.shift, other, scale, shift, y, first, *state.size)
+    def _activate(self, kind: int, unit: Unit, first: int, count: int, other: State | None = None) -> np.ndarray:
+        state, y = self.states[id(unit)], self.x[: count * unit.convolution.gradient_block]
+        more = (other.z, other.scale, other.shift) if other else (y, NO_FACTORS, NO_FACTORS)
+        norms.activate(kind, state.z, state.scale, state.shift, *more, y, first, *state.size)
         return y
 
     # ---- backward -----------------------------------------------------------------------------------------------
@@ -243,15 +215,16 @@ class Pass:
         self, number: int, dy: np.ndarray, d_inner: np.ndarray, dx: np.ndarray, first: int, count: int
     ) -> None:
         """The first convolution and the shortcut, backward, and the ReLU before them."""
-        block, x = self.trunk.blocks[number], self._output_of(number, first, count)
+        block, before = self.trunk.blocks[number], self._before(number)
+        x = self._output_of(number, first, count)
         dz = self._before_norm(block.first, d_inner, self.factors, self.dz, first, count)
         block.first.convolution.weight_gradient(x, dz, count, first > 0)
         block.first.convolution.input_gradient(dz, dx, first, count, block.shortcut is None)
         if block.shortcut:
-            dz = self._before_norm(block.shortcut, dy, self.factors_shortcut, self.dz, first, count)
+            dz = self._before_norm(block.shortcut, dy, self.factors_shortcut, self.dz_shortcut, first, count)
             block.shortcut.convolution.weight_gradient(x, dz, count, first > 0)
             block.shortcut.convolution.input_gradient(dz, dx, first, count, True)
-        self._through_relu(self._before(number), dx, x, first, count)
+        self._through_relu(before, dx, x, first, count)
 
     def _before(self, number: int) -> State:
         """The state of the last unit before a block."""

@@ -1,4 +1,4 @@
-"""SGD of a network whose sparse engine holds gradients only where weights exist."""
+"""SGD of a network whose sparse engine holds weights and gradients only where weights exist."""
 
 from __future__ import annotations
 
@@ -13,22 +13,33 @@ if TYPE_CHECKING:
 class SparseSGD(torch.optim.SGD):
     """Plain SGD of all parameters; as `torch.optim.SGD` where there is no sparse engine.
 
-    From `zero_grad` to `step` the engine keeps what backward finds as one number for each weight that exists
-    (`SparseEngine.compact`), instead of as `grad` of the dense weight.
+    Within `with SparseSGD(...) as optimizer` the engine keeps masked weights, and from `zero_grad` to `step` their
+    gradients, as one number for each weight that exists. The dense weight reads as NaN meanwhile and cannot be written
+    to; it is back at the end, also after an error.
     """
 
     def __init__(self, network: ResNet, lr: float):
         super().__init__(network.parameters(), lr=lr, foreach=True)
         self.engine = getattr(network, "engine", None)
 
+    def __enter__(self) -> SparseSGD:
+        if self.engine:
+            self.engine.holding = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.engine:
+            self.engine.holding = self.engine.compact = False
+            self.engine.restore()
+
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients; those of the next backward passes are compact."""
+        """Forget all gradients."""
         super().zero_grad(set_to_none)
         if self.engine:
             self.engine.begin_step()
 
     def step(self, closure: None = None) -> None:
-        """Update every parameter that has a gradient, compact or not."""
+        """Update every parameter that has a gradient, wherever that is."""
         super().step(closure)
         if self.engine:
             self.engine.end_step(self.param_groups[0]["lr"])

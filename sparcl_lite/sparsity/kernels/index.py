@@ -123,10 +123,10 @@ def gather(values, source, out):
 
 
 @njit(parallel=True, **OPTIONS)
-def subtract(out, source, values, rate):
-    """out[source] -= rate * values; no place twice."""
-    for k in prange(source.size):
-        out[source[k]] -= rate * values[k]
+def add_at(out, places, values):
+    """out[places] += values; no place twice."""
+    for k in prange(places.size):
+        out[places[k]] += values[k]
 
 
 @njit(parallel=True, **OPTIONS)
