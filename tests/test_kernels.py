@@ -151,17 +151,6 @@ def test_an_index_is_rebuilt_only_when_the_mask_changes():
     assert sorted(layer.backward_rows.source) == list(range(int(masks[1].sum())))
 
 
-def test_large_shortcuts_without_a_mask_are_matrix_products():
-    def runs_dense(outputs, kernel, mask):
-        module = nn.Conv2d(64, outputs, kernel, 2, kernel // 2, bias=False).to(memory_format=torch.channels_last)
-        layer = SparseConvolution(module, 8, 8)
-        layer.index(torch.ones(module.weight.shape, dtype=torch.bool) if mask else None)
-        return layer.dense
-
-    assert runs_dense(512, 1, mask=False)
-    assert not any([runs_dense(511, 1, mask=False), runs_dense(512, 1, mask=True), runs_dense(512, 3, mask=False)])
-
-
 def test_samples_go_in_and_means_come_out():
     images, blocks = torch.randn(19, 3, 5, 4), layout.blocks_for(19)
     for given_ in (images, images.contiguous(memory_format=torch.channels_last)):

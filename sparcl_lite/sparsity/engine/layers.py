@@ -11,7 +11,6 @@ from sparcl_lite.sparsity.kernels.simd import WIDTH
 
 NO_SUMS = np.empty((0, 0, 0, 0), np.float32)
 EVERYTHING = "everything"  # wanted: the gradients of all weights, also of those that do not exist
-MATRIX_WEIGHTS = 32768  # of a 1x1 convolution without a mask: from here on a matrix product is faster
 ENOUGH_UNITS = 8  # pieces of work that keep a few threads evenly busy
 
 
@@ -24,8 +23,7 @@ class SparseConvolution:
     """The nonzero weights of a convolution, where they are, and its three products.
 
     `mask` says which weights exist (None: all of them), `wanted` of which of these the gradient is needed. `dense`
-    makes it multiply by zeros as well: faster where there are few of them (so taken for large shortcuts; engine "auto"
-    tries every layer). `collected` is the sum of the gradients since it was emptied, one for each weight that exists.
+    makes it multiply by zeros as well: faster where there are few of them. `collected` is the sum of the gradients since it was emptied, one for each weight that exists.
     """
 
     def __init__(self, module: nn.Conv2d, rows: int, columns: int):
@@ -48,7 +46,6 @@ class SparseConvolution:
             return
         self.restore()
         self.mask, self.wanted, self.collected = mask, None, None
-        self.dense = mask is None and self.shape.kernel == 1 and self.shape.weights >= MATRIX_WEIGHTS
         self.forward_rows = self.gradient_rows = self._rows(mask)
         self.places, self.nested = np.arange(len(self.forward_rows.source), dtype=np.int32), True
         self.backward_rows = backward_rows(self.forward_rows, self.shape)
