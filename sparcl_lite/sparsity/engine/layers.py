@@ -23,7 +23,8 @@ class SparseConvolution:
     """The nonzero weights of a convolution, where they are, and its three products.
 
     `mask` says which weights exist (None: all of them), `wanted` of which of these the gradient is needed. `dense`
-    makes it multiply by zeros as well: faster where there are few of them. `collected` is the sum of the gradients since it was emptied, one for each weight that exists.
+    makes it multiply by zeros as well: faster where there are few of them. `collected` is the sum of the gradients
+    since it was emptied, one for each weight that exists; a `released` weight is held in `values` alone.
     """
 
     def __init__(self, module: nn.Conv2d, rows: int, columns: int):
@@ -91,7 +92,7 @@ class SparseConvolution:
         self.collected = None
 
     def release(self) -> None:
-        """Hold the weight as `values` only: what is left of it reads as NaN and cannot be written to."""
+        """Hold the weight as `values` only: what is left of it reads as NaN."""
         if not self.released:
             self.read_values()
             weight, self.released = self.module.weight, True
