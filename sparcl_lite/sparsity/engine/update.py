@@ -14,8 +14,8 @@ class SparseSGD(torch.optim.SGD):
     """Plain SGD of all parameters; as `torch.optim.SGD` where there is no sparse engine.
 
     Within `with SparseSGD(...) as optimizer` the engine keeps masked weights, and from `zero_grad` to `step` their
-    gradients, as one number for each weight that exists. The dense weight reads as NaN meanwhile; it is back at the end,
-    also after an error.
+    gradients, as one number for each weight that exists. The dense weight reads as NaN meanwhile, and is back at the
+    end, also after an error.
     """
 
     def __init__(self, network: ResNet, lr: float):
