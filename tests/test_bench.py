@@ -91,7 +91,8 @@ def test_kernels_are_held_against_limits():
 
 
 def test_memory_is_measured_in_processes_of_their_own():
-    report = memory(replace(TINY, width=32, image=32, batch=64))
+    report = memory(replace(TINY, width=32, image=32, batch=64), repeats=3)
+    assert report["sparse_bytes"] == sorted(report["rounds_bytes"]["sparse"])[1]
     assert report["ratio"] == report["sparse_bytes"] / report["dense_bytes"]
     assert report["sparse_bytes"] > 0.5 * report["analytic"]["sparse"]
 

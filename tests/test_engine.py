@@ -15,6 +15,7 @@ from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.models import build, frozen_statistics
 from sparcl_lite.sparsity import engine
+from sparcl_lite.sparsity.engine.choice import Choice
 from sparcl_lite.sparsity.engine.function import SparseEngine
 from sparcl_lite.sparsity.engine.update import SparseSGD
 from sparcl_lite.training import Trainer
@@ -216,6 +217,19 @@ def test_masks_and_sizes_of_images_may_change_while_weights_are_released():
         with torch.no_grad():
             oracle.get_parameter(name).mul_(strategy.existing[name])
         backward(network, oracle)
+    assert_same_weights(network, oracle)
+
+
+def test_layers_that_run_as_matrix_products_keep_their_weights(monkeypatch):
+    network, oracle, _ = twins()
+    network.engine.choice = Choice()
+    network.engine.choice.seconds = {"dense": 2.0, "sparse": 1.0}
+    monkeypatch.setattr(Choice, "_try", staticmethod(lambda work, unit: "layer1" in unit.name))
+    for _ in range(2):
+        with both_steps(network, oracle):
+            backward(network, oracle)
+            assert network.layer1[0].conv1.weight.grad is not None
+            assert network.layer3[0].conv2.weight.grad is None
     assert_same_weights(network, oracle)
 
 

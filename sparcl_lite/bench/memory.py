@@ -1,6 +1,7 @@
 """Training memory of one network: measured peak of a process of its own, beside what must be held."""
 
 import json
+import statistics
 import sys
 from typing import Any
 
@@ -16,12 +17,17 @@ STEPS = 3
 MODULE = "sparcl_lite.bench.memory"  # this one, whose `measure` a fresh process calls
 
 
-def memory(work: Workload) -> dict[str, Any]:
-    """Peak bytes of a few training steps, dense and sparse, each measured in a fresh process.
+def memory(work: Workload, *, repeats: int = 5) -> dict[str, Any]:
+    """Peak bytes of a few training steps, dense and sparse: medians over fresh processes of each, in turn.
 
-    `analytic` holds nonzero weights, their gradients and one copy of the convolutions' outputs, as SparCL counts.
+    `ratio` is that of the medians. `analytic` holds nonzero weights, their gradients and one copy of the convolutions'
+    outputs, as SparCL counts.
     """
-    found = {engine: in_a_process(MODULE, work.settings(engine=engine)) for engine in ("dense", "sparse")}
+    found: dict[str, list[int]] = {"dense": [], "sparse": []}
+    for _ in range(repeats):
+        for engine, peaks in found.items():
+            peaks.append(in_a_process(MODULE, work.settings(engine=engine)))
+    middle = {engine: statistics.median(peaks) for engine, peaks in found.items()}
     costs = layer_costs(work.network, work.width, CHANNELS, work.image, CLASSES)
     maps = FLOAT_BYTES * work.batch * sum(c.outputs for c in costs)
     weights = {
@@ -30,11 +36,12 @@ def memory(work: Workload) -> dict[str, Any]:
     }
     analytic = {name: round(2 * FLOAT_BYTES * count + maps) for name, count in weights.items()}
     return {
-        "dense_bytes": found["dense"],
-        "sparse_bytes": found["sparse"],
-        "ratio": found["sparse"] / found["dense"],
+        "dense_bytes": middle["dense"],
+        "sparse_bytes": middle["sparse"],
+        "ratio": middle["sparse"] / middle["dense"],
+        "rounds_bytes": found,
         "analytic": analytic,
-        "settings": work.settings(),
+        "settings": work.settings(repeats=repeats),
         "environment": environment(work.threads, "cpu"),
     }
 

@@ -143,9 +143,10 @@ def memory(
     batch: Batch = 32,
     sparsity: Level = 0.95,
     threads: Threads = 2,
+    repeats: Rounds = 5,
     as_json: Json = False,
 ) -> None:
-    """Peak memory of training, dense and sparse, each in a fresh process.
+    """Peak memory of training, dense and sparse, in fresh processes.
 
     Example: sparcl-lite bench memory --batch 96 --sparsity 0.95
     """
@@ -154,7 +155,7 @@ def memory(
     from sparcl_lite.bench.memory import memory as measure
     from sparcl_lite.bench.workload import Workload
 
-    report = measure(Workload(network, width, image, batch, sparsity, threads))
+    report = measure(Workload(network, width, image, batch, sparsity, threads), repeats=repeats)
     _print(report, as_json, (
         f"dense {report['dense_bytes'] / 1e6:.0f} MB, sparse {report['sparse_bytes'] / 1e6:.0f} MB: "
         f"{report['ratio']:.2f} of it"

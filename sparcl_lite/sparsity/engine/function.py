@@ -86,11 +86,14 @@ class SparseEngine:
         work, masks = self._take(images), self.strategy.existing
         for unit in work.trunk.units:
             unit.convolution.index(masks.get(unit.name))
-            if self.compact and unit.convolution.collects:
-                unit.convolution.release()
             unit.convolution.read_values()
         if self.choice:
             self.choice.take(work)
+        for unit in work.trunk.units:
+            if unit.convolution.dense:
+                unit.convolution.restore()
+            elif self.compact and unit.convolution.collects:
+                unit.convolution.release()
         features = images.new_empty(len(images), self.network.linear.in_features)
         work.forward(images.detach().numpy(), chunks, features.numpy())
         return work, features

@@ -71,7 +71,7 @@ class SparseConvolution:
     @property
     def collects(self) -> bool:
         """Whether gradients can stay compact: of a masked weight that trains, and none of what does not exist."""
-        return self.mask is not None and self.nested and self.module.weight.requires_grad
+        return self.mask is not None and self.nested and not self.dense and self.module.weight.requires_grad
 
     def collect(self) -> None:
         """Add the gradient that was just computed to `collected`."""
