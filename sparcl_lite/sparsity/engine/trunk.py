@@ -1,20 +1,11 @@
-"""Forward and backward of a residual network's convolutions and batch norms in the sparse kernels' layout.
-
-What is kept of a pass are the outputs of the convolutions, once; every activation is computed again where the
-backward pass needs it, for a few blocks of 16 samples at a time.
-"""
+"""A residual network up to the mean over positions, as the units that the sparse engine executes."""
 
 from dataclasses import dataclass
 
-import numpy as np
 from torch import nn
 
 from sparcl_lite.models import ResNet
 from sparcl_lite.sparsity.engine.layers import SparseConvolution
-
-GROUP_BYTES = 6_000_000  # of one map: blocks of samples are processed together up to this size
-NOTHING = np.empty((0, 0), np.float32)
-NO_MAP = np.empty(0, np.float32)
 
 
 @dataclass
