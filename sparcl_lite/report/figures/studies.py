@@ -48,16 +48,18 @@ def one_at_a_time(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, 
     interval_bars(left, points, "difference", y, color=PALETTE["sparcl"])
     left.axvline(0, color="#666666", linewidth=0.8)
     left.set(xlabel="Class-IL against the default (points)", yticks=y, yticklabels=points["label"])
-    for kind, name in (("dense", "DER++"), ("sparse", "SparCL-DER++")):
+    for kind, name, beside in (("dense", "DER++", 0.95), ("sparse", "SparCL-DER++", 1.05)):
         line = buffers[buffers["kind"] == kind]
         error = [line["class_il"] - line["low"], line["high"] - line["class_il"]]
         colour = PALETTE["der++" if kind == "dense" else "sparcl"]
-        right.errorbar(line["buffer"], line["class_il"], error, marker="o", capsize=2.5, color=colour, label=name)
+        right.errorbar(
+            beside * line["buffer"], line["class_il"], error, marker="o", capsize=2.5, color=colour, label=name
+        )
     right.set(xscale="log", xlabel="buffer size (samples)", ylabel="Class-IL accuracy (%)")
     sizes = sorted(buffers["buffer"].unique())
     right.set_xticks(sizes, [str(size) for size in sizes], minor=False)
     right.set_xticks([], minor=True)
-    right.legend(loc="lower right")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure, pd.concat([points, buffers], ignore_index=True)
 
 
