@@ -225,8 +225,8 @@ def test_official_variant_sets_its_switches_and_each_can_be_set_alone():
 
 @pytest.mark.parametrize(("freeze", "maps"), [("none", 4), ("layer4.0", 2), ("layer4", 0)])
 def test_patterns_are_those_of_blocks_that_still_train(freeze, maps):
-    # few steps leave poor running statistics for the frozen norms: a usual learning rate may diverge on them
-    settings = {"network": "resnet18", "freeze": freeze, "tasks": 2, "epochs": 1, "images_per_class": 10, "lr": 0.001}
+    # whole batches only: batch norm of a single position over a last batch of two makes gradients explode
+    settings = {"network": "resnet18", "freeze": freeze, "tasks": 2, "epochs": 1, "images_per_class": 16}
     trainer = Trainer(RunConfig(profile="smoke", method="lightcl", **settings), DIGITS)
     trainer.run()
     assert len(trainer.method.masks) == len(trainer.method.held) - 1 == maps
