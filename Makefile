@@ -31,21 +31,11 @@ help: ## show this list
 reproduce: $(INSTALLED) ## train, run every notebook, write build/report/index.html and the scoreboard of claims
 	$(VENV)/bin/sparcl-lite reproduce --profile $(PROFILE) --seeds $(SEEDS) $(if $(SCHEDULER),--scheduler $(SCHEDULER) )--output build $(NOTEBOOKS)
 
-# nbval can leave out stderr (warnings, progress bars) only through this attribute, not by an option.
-define NBVAL
-import sys, pytest
-class SkipStderr:
-    def pytest_collectstart(self, collector):
-        if hasattr(collector, "skip_compare"):
-            collector.skip_compare += ("stderr",)
-sys.exit(pytest.main(sys.argv[1:], plugins=[SkipStderr()]))
-endef
-export NBVAL
-
 test: $(INSTALLED) ## run the test suite, then compare every committed notebook with its stored outputs
 	@status=0; \
 	$(PY) -m pytest --numprocesses 2 --dist loadfile || status=$$?; \
-	$(PY) -c "$$NBVAL" --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks || status=$$?; \
+	PYTHONPATH=tests $(PY) -m pytest -p nbval_stderr --numprocesses 2 --dist loadfile \
+	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks || status=$$?; \
 	exit $$status
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
