@@ -84,6 +84,7 @@ def test_whole_runs_alternate():
 def test_kernels_are_held_against_limits():
     report = kernels(replace(TINY, network="resnet18"))
     assert len(report["layers"]) == 7
+    assert {size for taken in report["block_ms"].values() for size in taken} == {"16", "32", "64"}
     for layer in report["layers"]:
         for product in PRODUCTS:
             share = layer[product]["gflops"] / report["limits"]["attainable_gflops"]

@@ -123,7 +123,7 @@ def both_steps(network, oracle, lr=0.1):
     with SparseSGD(network, lr) as ours:
         theirs = torch.optim.SGD(oracle.parameters(), lr)
         ours.zero_grad(), theirs.zero_grad()
-        yield ours
+        yield
         ours.step(), theirs.step()
         with torch.no_grad():
             for name, mask in network.engine.strategy.existing.items():
@@ -144,7 +144,7 @@ def test_while_it_trains_weights_and_gradients_are_held_only_where_they_exist():
     network, oracle, strategy = twins()
     weights = masks.prunable_weights(network)
     counts = {name: int(mask.sum()) for name, mask in strategy.existing.items()}
-    with both_steps(network, oracle) as ours:
+    with both_steps(network, oracle):
         backward(network, oracle)
         backward(network, oracle, seed=1)  # adds to what is there
         held = {u.name: u.convolution for u in network.engine._units() if u.name in weights}

@@ -5,7 +5,7 @@ products read from (what adding up an array that fits into it reaches). Both are
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -24,6 +24,7 @@ from sparcl_lite.sparsity.kernels.simd import WIDTH
 
 PRODUCTS = ("forward", "input_gradient", "weight_gradient")
 REPEATS = 7
+BLOCKS = (16, 32, 64)  # samples
 
 
 def kernels(work: Workload) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def kernels(work: Workload) -> dict[str, Any]:
         attainable = min(limits["peak_gflops"], limits["cache_gb_per_s"] / 2)
         network, strategy = work.masked()
         trunk = Trunk(network, work.image, work.image)
-        step, rows, seen = Pass(trunk, work.batch), [], set()
+        step, rows, blocks, seen = Pass(trunk, work.batch), [], {}, set()
         for unit in trunk.units:
             layer = unit.convolution
             if unit.name not in strategy.existing or layer.shape in seen:
@@ -47,7 +48,9 @@ def kernels(work: Workload) -> dict[str, Any]:
             layer.index(strategy.existing[unit.name])
             layer.read_values()
             rows.append({"layer": unit.name, "nonzeros": len(layer.values)} | _products(step, unit, attainable))
-        blocks = block_sizes(work)
+            if layer.shape.stride == 1:
+                shape = layer.shape
+                blocks[f"{shape.inputs} channels, {shape.rows} x {shape.columns}"] = _block_ms(layer)
     return {
         "limits": limits | {"attainable_gflops": attainable},
         "layers": rows,
@@ -75,22 +78,13 @@ def _products(step: Pass, unit, attainable: float) -> dict[str, dict[str, float]
     return found
 
 
-def block_sizes(work: Workload, sizes: Sequence[int] = (16, 32, 64)) -> dict[str, dict[str, float]]:
-    """Milliseconds of the forward product of each kind of 3x3 layer with stride 1, by samples in a block.
+def _block_ms(layer: SparseConvolution) -> dict[str, float]:
+    """Milliseconds of the forward product of a 3x3 layer with stride 1, by samples in a block.
 
     All on as many samples as the largest block has. A position of a block of 32 is two vectors side by side, so a tile
     covers half as many positions.
     """
-    network, strategy = work.masked()
-    found = {}
-    for unit in Trunk(network, work.image, work.image).units:
-        layer = unit.convolution
-        shape, name = layer.shape, f"{layer.shape.inputs} channels, {layer.shape.rows} x {layer.shape.columns}"
-        if unit.name in strategy.existing and (shape.kernel, shape.stride) == (3, 1) and name not in found:
-            layer.index(strategy.existing[unit.name])
-            layer.read_values()
-            found[name] = {str(size): _blocked(layer, size, max(sizes) // size) for size in sizes}
-    return found
+    return {str(size): _blocked(layer, size, max(BLOCKS) // size) for size in BLOCKS}
 
 
 def _blocked(layer: SparseConvolution, samples: int, blocks: int) -> float:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sparcl_lite.sparsity.engine import dense
 from sparcl_lite.sparsity.kernels import convolution as kernels
-from sparcl_lite.sparsity.kernels.index import Rows, Shape, add_at, backward_rows, forward_rows, gather, scatter
+from sparcl_lite.sparsity.kernels.index import Rows, Shape, add_at, backward_rows, forward_rows, gather, places, scatter
 from sparcl_lite.sparsity.kernels.simd import WIDTH
 
 NO_SUMS = np.empty((0, 0, 0, 0), np.float32)
@@ -36,7 +36,7 @@ class SparseConvolution:
         self.mask: Tensor | None = None
         self.wanted: Tensor | str | None = None
         self.forward_rows = self.backward_rows = self.gradient_rows = None
-        self.places, self.nested = np.empty(0, np.int32), False  # of the gradients among the weights that exist
+        self.places: np.ndarray | None = None  # of the wanted gradients among the weights that exist, if all do
         self.values = self.backward_values = self.gradient = np.empty(0, np.float32)
         self.collected: np.ndarray | None = None
         self.released = False
@@ -46,9 +46,8 @@ class SparseConvolution:
         if self.forward_rows is not None and mask is self.mask:
             return
         self.restore()
-        self.mask, self.wanted, self.collected = mask, None, None
+        self.mask, self.wanted, self.collected, self.places = mask, None, None, None
         self.forward_rows = self.gradient_rows = self._rows(mask)
-        self.places, self.nested = np.arange(len(self.forward_rows.source), dtype=np.int32), True
         self.backward_rows = backward_rows(self.forward_rows, self.shape)
         self.values, self.backward_values, self.gradient = (
             np.empty(len(self.forward_rows.source), np.float32) for _ in range(3)
@@ -58,26 +57,30 @@ class SparseConvolution:
         """Compute only these weights' gradients from now on (None: of all that exist; or EVERYTHING)."""
         if wanted is self.wanted:
             return
-        self.wanted = wanted
+        self.wanted, self.places = wanted, None
         if wanted is None or (wanted is EVERYTHING and self.mask is None):
             self.gradient_rows = self.forward_rows
+        elif wanted is EVERYTHING:
+            self.gradient_rows = self._rows(None)
         else:
-            self.gradient_rows = self._rows(None if wanted is EVERYTHING else wanted)
+            self.gradient_rows = self._rows(wanted)
+            self.places = places(self.gradient_rows.source, self.forward_rows.source)
         self.gradient = np.empty(len(self.gradient_rows.source), np.float32)
-        existing, found = self.forward_rows.source, self.gradient_rows.source
-        self.places = np.searchsorted(existing, found).astype(np.int32)
-        self.nested = bool(len(existing)) and np.array_equal(existing.take(self.places, mode="clip"), found)
 
     @property
     def collects(self) -> bool:
         """Whether gradients can stay compact: of a masked weight that trains, and none of what does not exist."""
-        return self.mask is not None and self.nested and not self.dense and self.module.weight.requires_grad
+        exist = self.gradient_rows is self.forward_rows or self.places is not None
+        return self.mask is not None and exist and not self.dense and self.module.weight.requires_grad
 
     def collect(self) -> None:
         """Add the gradient that was just computed to `collected`."""
         if self.collected is None:
             self.collected = np.zeros(len(self.forward_rows.source), np.float32)
-        add_at(self.collected, self.places, self.gradient)
+        if self.places is None:  # of all that exist
+            self.collected += self.gradient
+        else:
+            add_at(self.collected, self.places, self.gradient)
 
     def keep(self, mask: Tensor) -> None:
         """Set what was collected outside of a mask to zero."""

@@ -77,6 +77,13 @@ def backward_rows(forward: Rows, shape: Shape) -> Rows:
     return Rows(starts, offsets, source)
 
 
+def places(some: np.ndarray, among: np.ndarray) -> np.ndarray | None:
+    """Where entries stand among others, both ascending; None unless all of them do."""
+    found = np.searchsorted(among, some).astype(np.int32)
+    there = len(some) == 0 or (len(among) > 0 and np.array_equal(among.take(found, mode="clip"), some))
+    return found if there else None
+
+
 @njit(parallel=True, **OPTIONS)
 def _forward_offsets(source, numbers, offsets):
     _, inputs, kernel, _, rows, columns = numbers
