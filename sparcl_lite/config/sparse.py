@@ -16,7 +16,6 @@ OFFICIAL_QUIRKS: dict[str, Any] = {
     "drop_dead_weights": True,
     "freeze_bn_bias": True,
     "difficulty": "forgetting",
-    "ties": "index",
 }
 
 
@@ -95,7 +94,7 @@ class SparCL(Sparse):
         "stages", description="the easiest of each stage; the easiest of all epochs, at the cut-off; random ones"
     )
     difficulty: Literal["misclassifications", "forgetting"] = "misclassifications"
-    ties: Literal["random", "index"] = "random"
+    ties: Literal["random", "index"] = Field("random", description="index: of earlier results only")
     # DGM
     kept_gradients: float = Field(0.8, gt=0, le=1, description="1 - q/(1-s): share of active weights")
     gradient_interval: int = Field(30, ge=1, description="steps between two refreshes of the gradient mask")

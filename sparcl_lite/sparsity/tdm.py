@@ -47,7 +47,7 @@ class TDM:
         importance = weight.abs() + gradient
         mask = masks.keep_top(importance, self.masks[name], masks.count_for(weight, prune_to))
         if self.sparse.drop_dead_weights:
-            mask &= importance > 0
+            mask &= weight != 0
         weight.mul_(mask)  # also what grows back at once starts from zero
         if grow_to <= prune_to:
             return mask
