@@ -8,7 +8,7 @@ import torch
 
 from sparcl_lite.config import RigL, RunConfig, SparCL, StaticMask
 from sparcl_lite.data.sources import load
-from sparcl_lite.masks import density
+from sparcl_lite.masks import density, keep_top
 from sparcl_lite.sparsity.rigl import drop_fraction, schedule_at
 from sparcl_lite.sparsity.schedule import data_fraction, removal_epochs, samples_in_epoch
 from sparcl_lite.training import Trainer
@@ -103,13 +103,30 @@ def check_move(before, strategy, position):
     share = 0.25 * (1 + math.cos(math.pi * position / 15.75))
     for name, (mask, weight, gradient) in before.items():
         now, after = strategy.masks[name], strategy.weights[name].detach()
-        lost, gained, stayed = mask & ~now, now & ~mask, mask & now & (after != 0)
+        lost, gained, stayed = mask & ~now, now & ~mask, mask & now
+        kept = keep_top(weight.abs(), mask, int(mask.sum()) - int(share * int(mask.sum())))
         assert int(lost.sum()) == int(gained.sum()) <= int(share * int(mask.sum()))
-        assert int((now & (after == 0)).sum()) >= int(share * int(mask.sum()))  # the grown ones start from zero
-        assert after[stayed].equal(weight[stayed])
+        assert not after[gained].any()
+        assert after[stayed].equal(weight[stayed])  # also what was dropped and grows again
         if gained.any():
-            assert weight.abs()[lost].max() <= weight.abs()[stayed].min()
+            assert not (lost & kept).any()
             assert gradient.abs()[gained].min() >= gradient.abs()[~now].max()
+
+
+def test_rigl_keeps_the_value_of_a_weight_that_it_drops_and_regrows_at_once():
+    strategy = trainer_of(RigL(sparsity=0.8, drop_fraction=0.5, interval=1)).sparsity
+    name, weight = next(iter(strategy.weights.items()))
+    mask = strategy.masks[name]
+    least = mask & (weight.abs() == weight[mask].abs().min())  # dropped first, and grown first
+    new = ~mask & ((~mask).cumsum(0) == 1)
+    weight.grad = torch.zeros_like(weight).masked_fill_(least | new, 1.0)
+    value = weight.detach()[least].clone()
+    moved = strategy._moved(name, weight, fraction=0.5)
+    assert moved[least].all()
+    assert weight[least].equal(value)
+    assert value.all()
+    assert moved[new].any()
+    assert not weight[new].any()
 
 
 def test_rigl_schedule():

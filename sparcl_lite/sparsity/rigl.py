@@ -50,7 +50,7 @@ class RigLStrategy(MaskedStrategy):
         count = int(fraction * int(mask.count_nonzero()))
         kept = masks.keep_top(weight.data.abs(), mask, int(mask.count_nonzero()) - count)
         grown = masks.keep_top(weight.grad.abs(), ~kept, count)
-        weight.data[grown] = 0
+        weight.data[grown & ~mask] = 0  # one that was dropped just now keeps its value, as in the official code
         return kept | grown
 
     def state_dict(self) -> dict:
