@@ -19,7 +19,8 @@ LIGHTCL_QUIRKS: dict[str, Any] = {
 class LightCL(Frozen):
     """Feature patterns (`ratio` to `keep_trunk`) and the pruning of channels (`prune` to `recover`).
 
-    The weight of the patterns' term is the run's `beta`, the number of reference samples its `buffer_size`.
+    The weight of what is held is the run's `beta`, at any width that of the authors' 512 channels; the number of
+    reference samples is its `buffer_size`.
     """
 
     official = LIGHTCL_QUIRKS

@@ -18,7 +18,7 @@ def _rules() -> dict[str, list[dict]]:
 def _lookup(values: dict[str, Any], dotted: str) -> Any:
     for part in dotted.split("."):
         values = values.get(part) if isinstance(values, dict) else getattr(values, part, None)
-    return values
+    return list(values) if isinstance(values, tuple) else values
 
 
 def resolve(profile: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sparcl_lite.config.sparse import AnySparse, SparCL
 from sparcl_lite.data.specs import SPECS
 
 SCHEMA_VERSION = 2  # part of every key: raise it when the same configuration, or a default, would give other numbers
+METHOD_VERSIONS = {"lightcl": 3}  # the same for one method alone
 REPLAY_METHODS = ("agem", "icarl", "fdr", "er", "der", "der++", "lightcl")
 METHODS = ("sgd", "joint", "ewc", "lwf", "packnet", "lps", "pnn", *REPLAY_METHODS)
 PACKING_METHODS = ("packnet", "lps")
@@ -70,7 +71,7 @@ class RunConfig(Frozen):
     replay_from_task: int = Field(0, ge=0)
     merge_batches: bool = Field(True, description="ER: one batch (and one batch norm) of current and replayed")
     alpha: float = Field(ge=0, description="DER, DER++: weight of the logits' MSE; LwF: of the distillation")
-    beta: float = Field(ge=0, description="DER++, unmerged ER: weight of the replayed CE; LightCL: of the patterns")
+    beta: float = Field(ge=0, description="DER++, unmerged ER: weight of the replayed CE; LightCL: of what is held")
     engine: Literal["dense", "auto", "sparse"] = Field(
         "dense",
         description="what runs the network: PyTorch's dense layers, kernels for the nonzero weights, or what is faster",
@@ -202,5 +203,5 @@ class RunConfig(Frozen):
     @property
     def key(self) -> str:
         """Content address of the run: a hash of the canonical configuration and the schema version."""
-        text = json.dumps([SCHEMA_VERSION, self.canonical()], sort_keys=True)
+        text = json.dumps([METHOD_VERSIONS.get(self.method, SCHEMA_VERSION), self.canonical()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -11,11 +11,13 @@ from sparcl_lite.methods.base import Method, Passes
 from sparcl_lite.models import frozen_statistics
 from sparcl_lite.replay import Memory
 
+AUTHORS_CHANNELS = 512  # of each map that their network holds
+
 
 class LightCL(Method):
-    """L = CE(f(x), y) + beta [ sum_l sum_B |m_l (h_l(x') - h*_l(x'))|^2 + sum_B |f(x') - f*(x')|^2 ].
+    """L = CE(f(x), y) + beta [ (512 / C) sum_l sum_B |m_l (h_l(x') - h*_l(x'))|^2 + sum_B |f(x') - f*(x')|^2 ].
 
-    x' are the B reference samples of a task, augmented once; h_l the rectified maps of the last stage's trainable
+    C are the channels of the last stage, 512 in the authors' network: beta is their weight at any width. x' are the B reference samples of a task, augmented once; h_l the rectified maps of the last stage's trainable
     blocks; h*, f* what the network said of x' as the task began; m_l the channels that mattered to any earlier task:
     those of highest summed activation on one batch as it ended. The first task has the first term only. The trunk
     below is frozen by the run's `freeze`, so x' needs to pass it once a task: the same batch makes the same maps.
@@ -27,6 +29,7 @@ class LightCL(Method):
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
         self.settings, self.channels = self.config.lightcl, pattern_channels(self.config)
+        self.map_weight = AUTHORS_CHANNELS / self.config.stage_widths[-1]  # before any pruning, as `channels`
         self.masks: list[Tensor] = []  # by map: the channels (C,) of the pattern
         self.inputs: Tensor | None = None  # reference samples
         self.maps: Tensor | None = None  # what the frozen blocks make of them
@@ -58,7 +61,7 @@ class LightCL(Method):
         *held, held_logits = self.held
         change = (logits - held_logits).square().sum() if self.settings.logits else logits.new_zeros(())
         for mask, now, then in zip(self.masks, patterns, held, strict=True):
-            change = change + (now[:, mask] - then[:, mask]).square().sum()
+            change = change + self.map_weight * (now[:, mask] - then[:, mask]).square().sum()
         return change
 
     def end_task(self, task: Task, stream: TaskStream) -> None:
