@@ -5,9 +5,11 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from sparcl_lite.config.sparse import Sparse
 from sparcl_lite.data.specs import SPECS
 
 PROFILES = ("smoke", "lite", "paper")
+INNER = "sparse."  # how a rule names a field of `sparse`
 
 
 @cache
@@ -22,14 +24,17 @@ def _lookup(values: dict[str, Any], dotted: str) -> Any:
 
 
 def resolve(profile: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What was given, and the profile's values for the rest."""
+    """What was given, and the profile's values for the rest, those of the fields of `sparse` among them."""
     defaults: dict[str, Any] = {"method": "der++"}
     rules = _rules()
     for rule in rules[profile] + rules["every"]:
         known = defaults | given
         if all(_lookup(known, key) == value for key, value in rule.get("when", {}).items()):
             defaults |= rule["set"]
+    inner = {name.removeprefix(INNER): defaults.pop(name) for name in list(defaults) if name.startswith(INNER)}
     filled = defaults | given
+    if inner and isinstance(sparse := filled.get("sparse"), Sparse):
+        filled["sparse"] = inner | sparse.model_dump(include=sparse.model_fields_set | {"kind"})
     return _split_of_classes(filled) | filled
 
 

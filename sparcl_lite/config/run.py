@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from sparcl_lite.config.base import Frozen
 from sparcl_lite.config.lightcl import LightCL
@@ -14,7 +15,7 @@ from sparcl_lite.config.sparse import AnySparse, SparCL
 from sparcl_lite.data.specs import SPECS
 
 SCHEMA_VERSION = 2  # part of every key: raise it when the same configuration, or a default, would give other numbers
-METHOD_VERSIONS = {"lightcl": 3}  # the same for one method alone
+VERSIONS = {"lightcl": 3, "sparcl": 3, "rigl": 3}  # the same for one method, or one kind of sparse training, alone
 REPLAY_METHODS = ("agem", "icarl", "fdr", "er", "der", "der++", "lightcl")
 METHODS = ("sgd", "joint", "ewc", "lwf", "packnet", "lps", "pnn", *REPLAY_METHODS)
 PACKING_METHODS = ("packnet", "lps")
@@ -93,6 +94,8 @@ class RunConfig(Frozen):
             raise ValueError(f"profile = {profile!r} is unknown; allowed: {', '.join(PROFILES)}")
         if isinstance(given.get("sparse"), dict):
             given = given | {"sparse": {"kind": "sparcl"} | given["sparse"]}
+            with suppress(ValidationError):  # told with the field's place when the field itself is validated
+                given["sparse"] = TypeAdapter(AnySparse).validate_python(given["sparse"])
         return resolve(profile, given)
 
     @field_validator("dataset")
@@ -203,5 +206,7 @@ class RunConfig(Frozen):
     @property
     def key(self) -> str:
         """Content address of the run: a hash of the canonical configuration and the schema version."""
-        text = json.dumps([METHOD_VERSIONS.get(self.method, SCHEMA_VERSION), self.canonical()], sort_keys=True)
+        parts = (self.method, self.sparse and self.sparse.kind)
+        version = max(VERSIONS.get(part, SCHEMA_VERSION) for part in parts)
+        text = json.dumps([version, self.canonical()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -94,6 +94,9 @@ class SparCL(Sparse):
         "stages", description="the easiest of each stage; the easiest of all epochs, at the cut-off; random ones"
     )
     difficulty: Literal["misclassifications", "forgetting"] = "misclassifications"
+    uncounted: float = Field(
+        0.0, ge=0, lt=1, description="share of a task's epochs, at its start, whose answers are no sign of difficulty"
+    )
     ties: Literal["random", "index"] = Field("random", description="index: of earlier results only")
     # DGM
     kept_gradients: float = Field(0.8, gt=0, le=1, description="1 - q/(1-s): share of active weights")
@@ -109,6 +112,11 @@ class SparCL(Sparse):
         if self.ddr and self.removal and self.interval > self.cutoff:
             raise ValueError(
                 f"interval = {self.interval}: DDR never removes anything; allowed: up to cutoff = {self.cutoff}"
+            )
+        if self.ddr and self.uncounted >= self.interval:
+            raise ValueError(
+                f"uncounted = {self.uncounted} leaves nothing to count in the first stage; "
+                f"allowed: below interval = {self.interval}"
             )
         if self.dgm and self.cgi_gradient == "total" and self.alpha == 0:
             raise ValueError('alpha = 0 with cgi_gradient = "total" masks every gradient; allowed: above 0')

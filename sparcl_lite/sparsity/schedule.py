@@ -24,6 +24,11 @@ def mask_adjustment(sparse: SparCL, task: int, epoch: int, epochs: int) -> tuple
     return (s + sparse.p_intra, s)
 
 
+def uncounted_epochs(sparse: SparCL, epochs: int) -> int:
+    """Epochs at a task's start whose misclassifications DDR does not count."""
+    return round(sparse.uncounted * epochs)
+
+
 def removal_epochs(sparse: SparCL, epochs: int) -> list[int]:
     """Epochs before which DDR removes samples."""
     stage = stage_epochs(sparse, epochs)
