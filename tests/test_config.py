@@ -44,9 +44,8 @@ def test_official_variant_switches_the_loop(profile, as_dict):
 
     official = {"variant": "official"} if as_dict else SparCL(variant="official")
     assert loop(RunConfig(profile=profile, sparse=official)) == (True, 1, True, False)
-    whole_batches = profile == "lite"  # there a rule of its own drops the remainder
-    assert loop(RunConfig(profile=profile, sparse=SparCL())) == (False, 0, whole_batches, True)
-    assert loop(RunConfig(profile=profile)) == (False, 0, whole_batches, True)
+    assert loop(RunConfig(profile=profile, sparse=SparCL())) == (False, 0, False, True)
+    assert loop(RunConfig(profile=profile)) == (False, 0, False, True)
     explicit = RunConfig(profile=profile, sparse=official, masked_ce=False, replay_from_task=2)
     assert loop(explicit) == (False, 2, True, False)
 
