@@ -93,11 +93,21 @@ def test_joint_task_has_every_sample_and_class():
 
 
 @pytest.mark.parametrize(
-    ("samples", "official", "sizes"),
-    [(80, False, [16] * 5), (75, False, [16] * 4 + [11]), (75, True, [16] * 4), (65, False, [16] * 4), (7, True, [])],
+    ("samples", "rule", "sizes"),
+    [
+        (80, {}, [16] * 5),
+        (75, {}, [16] * 4 + [11]),
+        (65, {}, [16] * 4),
+        (75, {"sparse": SparCL(variant="official")}, [16] * 4),
+        (7, {"drop_last": True}, []),
+        (80, {"even_batches": True}, [16] * 5),
+        (75, {"even_batches": True}, [15] * 5),
+        (65, {"even_batches": True}, [17, 16, 16, 16]),
+        (7, {"even_batches": True}, [7]),
+    ],
 )
-def test_epoch_presents_each_sample_once_in_fresh_order(samples, official, sizes):
-    stream = stream_of(sparse=SparCL(variant="official") if official else None)
+def test_epoch_presents_each_sample_once_in_fresh_order(samples, rule, sizes):
+    stream = stream_of(**rule)
     task = stream.tasks[1]
     chosen = task.samples[:samples]
     first, second = (list(stream.epoch(task, chosen)) for _ in range(2))

@@ -64,7 +64,8 @@ class RunConfig(Frozen):
     epochs: int = Field(ge=1, description="per task")
     batch_size: int = Field(ge=2)
     lr: float = Field(gt=0)
-    drop_last: bool = False
+    drop_last: bool = Field(False, description="skip an epoch's last batch where it is smaller than the others")
+    even_batches: bool = Field(False, description="no smaller last batch: an epoch's batches are all of one size")
     masked_ce: bool = Field(False, description="current-task-masked cross-entropy on current samples")
     # replay
     buffer_size: int = Field(ge=0, strict=True, description="samples; strict: rules of the profiles look at it")
@@ -109,6 +110,8 @@ class RunConfig(Frozen):
     def _check_together(self) -> "RunConfig":
         if self.classes < self.tasks or self.classes % self.tasks:
             raise ValueError(f"tasks = {self.tasks} does not divide the {self.classes} classes of {self.dataset}")
+        if self.drop_last and self.even_batches:
+            raise ValueError("drop_last = True: with even_batches there is no smaller batch to drop; switch one off")
         if self.method in REPLAY_METHODS and self.buffer_size < 2:
             raise ValueError(
                 f"buffer_size = {self.buffer_size}, but {self.method!r} replays batches; allowed: 2 or more"

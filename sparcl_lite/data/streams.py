@@ -123,11 +123,11 @@ class TaskStream:
         return Batch(images, self.augment(images), self.train.labels[samples], samples, task)
 
     def epoch(self, task: Task, samples: Tensor) -> Iterator[Batch]:
-        """All given samples once, in random order; the last batch may be smaller (or is dropped: `drop_last`)."""
+        """All given samples once, in random order, in batches of `batch_sizes`."""
         shuffled = samples[torch.randperm(len(samples), generator=self.rng.order).to(self.device)]
-        for chosen in shuffled.split(self.config.batch_size):
-            if len(chosen) == self.config.batch_size or not drops_remainder(self.config, len(chosen)):
-                yield self.batch(task, chosen)
+        sizes = batch_sizes(self.config, len(samples))
+        for chosen in shuffled[: sum(sizes)].split(sizes):
+            yield self.batch(task, chosen)
 
     def evaluation_batches(self, task: Task, size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised inputs and labels of the task's held-out samples."""
@@ -136,15 +136,23 @@ class TaskStream:
             yield self.augment.normalise(self.held_out.images[part]), self.held_out.labels[part]
 
 
-def drops_remainder(config: RunConfig, remainder: int) -> bool:
-    """Whether an incomplete last batch is skipped: always one of a single sample, which batch norm cannot take."""
-    return config.drop_last or remainder < 2
+def batch_sizes(config: RunConfig, samples: int) -> list[int]:
+    """Sizes of an epoch's batches over so many samples.
+
+    A smaller last batch is kept or dropped (`drop_last`, and always one of a single sample, which batch norm cannot
+    take); with `even_batches` all are of one size, up to one sample, near `batch_size`.
+    """
+    full, remainder = divmod(samples, config.batch_size)
+    if config.even_batches and samples > 1:
+        count = max(1, round(samples / config.batch_size))
+        size, larger = divmod(samples, count)
+        return [size + 1] * larger + [size] * (count - larger)
+    return [config.batch_size] * full + [remainder] * (remainder > 1 and not config.drop_last)
 
 
 def steps_per_epoch(config: RunConfig, samples: int) -> int:
     """Training steps that `epoch` takes over so many samples."""
-    full, remainder = divmod(samples, config.batch_size)
-    return full + (remainder > 0 and not drops_remainder(config, remainder))
+    return len(batch_sizes(config, samples))
 
 
 def samples_per_class(config: RunConfig, spec: DatasetSpec) -> int:

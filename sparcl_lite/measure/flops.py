@@ -15,7 +15,7 @@ from torch import nn
 from sparcl_lite.config import RigL, RunConfig, SparCL, StaticMask
 from sparcl_lite.config.networks import frozen_blocks
 from sparcl_lite.data.specs import SPECS
-from sparcl_lite.data.streams import samples_per_class, steps_per_epoch
+from sparcl_lite.data.streams import batch_sizes, samples_per_class, steps_per_epoch
 from sparcl_lite.masks import prunable_weights
 from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.base import Passes
@@ -269,9 +269,8 @@ class _Plan:
 
     def run_epoch(self, task: int, samples: int, done: int, planned: int) -> int:
         """Training steps of one epoch, with DGM's refreshes and RigL's updates; returns their number."""
-        config, steps = self.config, steps_per_epoch(self.config, samples)
-        before = np.arange(steps) * config.batch_size  # samples shown in this epoch before each step
-        current = np.minimum(config.batch_size, samples - before)
+        config, current = self.config, np.array(batch_sizes(self.config, samples), dtype=int)
+        steps, before = len(current), current.cumsum() - current  # samples shown in this epoch before each step
         filled = self.buffered(task, self.shown + before)
         passed = current + self.method.planned_replay(config, task, filled)
         skipped = int(self.method.planned_skips(config, task, filled).sum())
