@@ -9,7 +9,7 @@ from sparcl_lite.config import RunConfig, SparCL
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import Augmentation, Batch
 from sparcl_lite.masks import density
-from sparcl_lite.sparsity.ddr import DDR
+from sparcl_lite.sparsity.ddr import DDR, UNKNOWN
 from sparcl_lite.sparsity.dgm import DGM
 from sparcl_lite.training import Trainer
 
@@ -150,11 +150,36 @@ def test_ddr_removes_the_easiest_and_starts_counting_anew():
         assert len(ddr.active) == 7
     ddr.begin_epoch(5, 50)
     assert ddr.active.tolist() == [11, 12, 13, 14, 15, 16]
-    assert not ddr.difficulty().any()
+    assert ddr.difficulty().tolist() == [UNKNOWN] * 6
     ddr.observe(torch.tensor([11]), torch.tensor([False]))
-    assert ddr.difficulty().tolist() == [1, 0, 0, 0, 0, 0]
+    assert ddr.difficulty().tolist() == [1] + [UNKNOWN] * 5
     ddr.begin_task(torch.tensor([0, 1, 2]))
     assert ddr.active.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("difficulty", ["misclassifications", "forgetting"])
+def test_ddr_removes_no_sample_that_the_stage_did_not_present(difficulty):
+    ddr = DDR(SparCL(removal=0.6, difficulty=difficulty), 20, torch.Generator().manual_seed(0), "cpu")
+    ddr.begin_task(torch.arange(10, 17))
+    for _ in range(5):
+        ddr.observe(torch.tensor([12, 15]), torch.tensor([False, True]))
+    ddr.begin_epoch(5, 50)  # removes one: the easiest of those that are known
+    assert ddr.removed[-1] == [[15]]
+
+
+def test_ddr_does_not_count_a_tasks_first_answers_where_asked():
+    ddr = DDR(SparCL(removal=0.6, interval=0.2, uncounted=0.1), 3, torch.Generator().manual_seed(0), "cpu")
+    ddr.begin_task(torch.arange(3))
+    for epoch, correct in enumerate([(False, True, True), (True, False, True), (True, True, False)]):
+        ddr.begin_epoch(epoch, 10)
+        if epoch < 2:
+            ddr.observe(torch.arange(3), torch.tensor(correct))
+    assert ddr.misclassified.tolist() == [1, 1, 0]  # the run's record has all of them
+    ddr.begin_task(torch.arange(3))
+    for epoch, correct in enumerate([(False, True, True), (True, False, True)]):
+        ddr.begin_epoch(epoch, 10)
+        ddr.observe(torch.arange(3), torch.tensor(correct))
+    assert ddr.difficulty().tolist() == [0, 1, 0]
 
 
 def test_ddr_ties_go_by_position_or_at_random():

@@ -17,10 +17,11 @@ AUTHORS_CHANNELS = 512  # of each map that their network holds
 class LightCL(Method):
     """L = CE(f(x), y) + beta [ (512 / C) sum_l sum_B |m_l (h_l(x') - h*_l(x'))|^2 + sum_B |f(x') - f*(x')|^2 ].
 
-    C are the channels of the last stage, 512 in the authors' network: beta is their weight at any width. x' are the B reference samples of a task, augmented once; h_l the rectified maps of the last stage's trainable
-    blocks; h*, f* what the network said of x' as the task began; m_l the channels that mattered to any earlier task:
-    those of highest summed activation on one batch as it ended. The first task has the first term only. The trunk
-    below is frozen by the run's `freeze`, so x' needs to pass it once a task: the same batch makes the same maps.
+    C are the channels of the last stage, 512 in the authors' network: beta is their weight at any width. x' are the B
+    reference samples of a task, augmented once; h_l the rectified maps of the last stage's trainable blocks; h*, f*
+    what the network said of x' as the task began; m_l the channels that mattered to any earlier task: those of highest
+    summed activation on one batch as it ended. The first task has the first term only. The trunk below is frozen by
+    the run's `freeze`, so x' needs to pass it once a task: the same batch makes the same maps.
     """
 
     uses_buffer = True

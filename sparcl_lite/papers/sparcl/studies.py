@@ -9,7 +9,7 @@ from sparcl_lite.config import SparCL
 from sparcl_lite.config.sparse import OFFICIAL_QUIRKS
 from sparcl_lite.papers.differences import compared
 from sparcl_lite.papers.experiments import Experiment, Row
-from sparcl_lite.papers.sparcl.tables import DECIDING, MASKED, NAMES, OTHERS, level
+from sparcl_lite.papers.sparcl.tables import DECIDING, NAMES, OTHERS, level
 
 RULES = {"stages": "DDR", "one_shot": "one-shot", "random": "random"}
 #: Rows of the data-removal study that decide a claim, as (rule, share of the samples removed).

@@ -35,7 +35,8 @@ def table1(
 ) -> Experiment:
     """Table 1: all methods, and SparCL over ER and DER++, by buffer.
 
-    With `masked` ER, DER++ and SparCL follow once more, under the masked loss of the authors' code, dense and sparse alike.
+    With `masked` ER, DER++ and SparCL follow once more, dense and sparse alike, under the masked loss of the authors'
+    code.
     """
     rows = [_bufferless(method, buffers[0]) for method in ("sgd", "joint", "ewc", "lwf", "packnet", "lps")]
     for buffer in buffers:
