@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from sparcl_lite.measure.statistics import t_interval
 from sparcl_lite.papers.differences import difference
 from sparcl_lite.papers.experiments import Experiment, Row
-from sparcl_lite.papers.sparcl.tables import NAMES
+from sparcl_lite.papers.sparcl.tables import MASKED, NAMES
 from sparcl_lite.report.figures.style import OURS, PALETTE, PAPER, interval_bars
 
 KINDS = {
@@ -89,16 +89,19 @@ def _place(row: Row) -> dict:
         "buffer": row.values.get("buffer_size", 0),
         "kind": sparse.kind if sparse else "dense",
         "sparsity": 100 * sparse.sparsity if sparse else 0.0,
+        "masked": row.id.endswith(MASKED),
     }
 
 
 def _draw_by_sparsity(ax, points: pd.DataFrame, buffer: int) -> None:
     levels = sorted(points["sparsity"].unique())
-    for method in ("er", "der++"):
-        line = points[(points["method"] == method) & (points["buffer"] == buffer)].sort_values("sparsity")
-        x = [levels.index(s) for s in line["sparsity"]]
+    replay = points[points["method"].isin(("er", "der++")) & (points["buffer"] == buffer)]
+    for (method, masked), line in replay.sort_values(["masked", "sparsity"]).groupby(["method", "masked"]):
+        x = [levels.index(s) + 0.06 * masked for s in line["sparsity"]]  # side by side, not on top
         error = [line["class_il"] - line["low"], line["high"] - line["class_il"]] if "low" in line else None
-        ax.errorbar(x, line["class_il"], error, color=PALETTE[method], marker="o", capsize=2.5, label=NAMES[method])
+        look = {"linestyle": "--", "mfc": "white", "alpha": 0.8} if masked else {}
+        label = NAMES[method] + (", masked loss" if masked else "")
+        ax.errorbar(x, line["class_il"], error, color=PALETTE[method], marker="o", capsize=2.5, label=label, **look)
     for method, place in (("joint", "bottom"), ("sgd", "bottom")):
         value = points.loc[points["method"] == method, "class_il"]
         if len(value):
@@ -206,7 +209,8 @@ def _own_flops(experiment: Experiment, frame: pd.DataFrame, buffer: int) -> pd.D
 
 
 def _der_rows(experiment: Experiment, buffer: int) -> list[Row]:
-    return [r for r in experiment.rows if r.values["method"] == "der++" and r.values["buffer_size"] == buffer]
+    rows = [r for r in experiment.rows if r.values["method"] == "der++" and r.values["buffer_size"] == buffer]
+    return [row for row in rows if not row.id.endswith(MASKED)]
 
 
 def ablation(experiment: Experiment, frame: pd.DataFrame, *, column: str = "cifar10") -> tuple[Figure, pd.DataFrame]:
