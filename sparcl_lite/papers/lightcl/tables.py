@@ -10,7 +10,7 @@ from sparcl_lite.data.specs import SPECS
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.lightcl.accounting import BUFFER
 
-TABLE_SEEDS, ABLATION_SEEDS = 5, 3
+SEEDS = 5
 #: Channels that the sparse mode removes, by stage: the authors' shares, of which the small network lacks one stage.
 PRUNED = {"resnet18": (0.2, 0.2, 0.7, 0.8), "small": (0.2, 0.7, 0.8)}
 BETAS = (0.1, 10.0)  # times the profile's own
@@ -56,7 +56,7 @@ def table1(*, buffer: int = BUFFER, sparsity: float = 0.90, variant: str = "pape
         (ours, "LightCL", {"method": "lightcl", "lightcl": LightCL(variant=variant)} | replay),
         (f"lightcl-{level}-{buffer}", f"LightCL {level}", _pruned(plain, variant) | replay),
     ]
-    rows = tuple(Row(name, label, v, TABLE_SEEDS, None if name == ours else ours) for name, label, v in settings)
+    rows = tuple(Row(name, label, v, SEEDS, None if name == ours else ours) for name, label, v in settings)
     printed = (buffer, sparsity) == (BUFFER, 0.90)
     return Experiment("lightcl_table1", "lightcl", "table1", "LightCL, Table 1", rows, shared, printed)
 
@@ -84,7 +84,7 @@ def ablation(
 ) -> Experiment:
     """LightCL's parts on and off, then one thing changed at a time: boundary, pattern, buffer, weight, batch norm.
 
-    `betas` are multiples of the profile's weight of the patterns. "patterns" trains every layer.
+    `betas` are multiples of the profile's weight of patterns and logits. "patterns" trains every layer.
     """
     shared = protocol(**shared)
     own = RunConfig(**shared, method="lightcl")
@@ -97,10 +97,10 @@ def ablation(
 
     sgd = {"method": "sgd", "lr": own.lr}
     rows = [
-        Row("none", "neither: SGD", sgd, ABLATION_SEEDS, "both"),
-        Row("freeze", "freezing only", sgd | frozen, ABLATION_SEEDS, "none"),
-        Row("patterns", "patterns only", light(**free), ABLATION_SEEDS, "none"),
-        Row("both", "LightCL", light(), ABLATION_SEEDS, "freeze"),
+        Row("none", "neither: SGD", sgd, SEEDS, "both"),
+        Row("freeze", "freezing only", sgd | frozen, SEEDS, "none"),
+        Row("patterns", "patterns only", light(**free), SEEDS, "none"),
+        Row("both", "LightCL", light(), SEEDS, "freeze"),
     ]
     changes = [
         (f"boundary-{name}", f"frozen up to {name}", light(freeze=name, freeze_first_task=True))
@@ -113,7 +113,7 @@ def ablation(
     changes.append(("random", "patterns of random channels", light({"channels": "random"})))
     changes += [(f"buffer-{size}", f"{size} reference samples", light(buffer_size=size)) for size in buffers]
     changes.append(("old", "references from earlier tasks", light({"reference": "old"})))
-    changes += [(f"beta-{b:g}x", f"patterns weigh {b:g}x", light(beta=b * own.beta)) for b in betas]
+    changes += [(f"beta-{b:g}x", f"patterns and logits weigh {b:g}x", light(beta=b * own.beta)) for b in betas]
     changes.append(("no-logits", "logits not held", light({"logits": False})))
     changes.append(("norm-train", "frozen batch norm by batch", light(frozen_norm="train")))
     drawn = {"pretraining_epochs": 0}
@@ -121,6 +121,6 @@ def ablation(
         ("no-pretraining", "no pre-training, first task trains all", light(freeze_first_task=False, **drawn))
     )
     changes.append(("random-trunk", "no pre-training, frozen as drawn", light(**drawn)))
-    rows += [Row(name, label, values, ABLATION_SEEDS, "both") for name, label, values in changes]
+    rows += [Row(name, label, values, SEEDS, "both") for name, label, values in changes]
     title = "LightCL: its parts and its choices"
     return Experiment("lightcl_ablation", "lightcl", None, title, tuple(rows), shared, buffer == BUFFER)
