@@ -148,7 +148,7 @@ def _now() -> str:
 
 def _disk_bytes(config: RunConfig) -> int:
     """Two checkpoints (the old one stays until the new one is whole): weights, two masks, gradients and buffer."""
-    weights = sum(cost.parameters for cost in costs_of(config, config.tasks - 1))
+    weights = sum(cost.parameters for cost in costs_of(config, config.task_count - 1))
     return 2 * (weights * (4 + 4 + 2) + training_memory(config)["buffer"]) + 2**20
 
 

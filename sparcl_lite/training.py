@@ -16,7 +16,7 @@ from sparcl_lite.config import RunConfig
 from sparcl_lite.config.networks import frozen_blocks
 from sparcl_lite.data.sources import Dataset
 from sparcl_lite.data.specs import SPECS
-from sparcl_lite.data.streams import Batch, Task, TaskStream, samples_per_class, steps_per_epoch
+from sparcl_lite.data.streams import Batch, Task, TaskStream, planned_sizes, steps_per_epoch
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import Ledger, PassCounter, costs_of
 from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
@@ -73,7 +73,7 @@ class Trainer:
         self.position = (0, 0)  # phase and epoch that come next
         self.totals = dict.fromkeys(ACCUMULATED, 0.0)
         self.seconds = {"train": 0.0, "eval": 0.0}
-        shape = (config.tasks, config.tasks)
+        shape = (config.task_count, config.task_count)
         self.class_il, self.task_il = np.full(shape, np.nan), np.full(shape, np.nan)
         self.trace: list[dict] = []
 
@@ -96,7 +96,7 @@ class Trainer:
                 self.on_epoch(self)
             self._end(number, phase)
             with self._timed("eval"):
-                self._evaluate(seen=self.config.tasks if len(self.phases) == 1 else number + 1)
+                self._evaluate(seen=self.config.task_count if len(self.phases) == 1 else number + 1)
 
     def _enter(self, number: int) -> None:
         """Freeze what this phase does not train, and count accordingly."""
@@ -234,10 +234,9 @@ class Trainer:
 
 
 def planned_steps(config: RunConfig) -> int:
-    """Training steps that a run of `config` takes, for progress bars (exact for balanced tasks)."""
-    phases = 1 if config.method == "joint" else config.tasks
-    size = samples_per_class(config, SPECS[config.dataset]) * config.classes // phases
-    sizes = (METHODS[config.method].planned_samples(config, task, size) for task in range(phases))
+    """Training steps that a run of `config` takes, for progress bars (exact for balanced classes)."""
+    planned = METHODS[config.method].planned_samples
+    sizes = [planned(config, task, size) for task, size in enumerate(planned_sizes(config, SPECS[config.dataset]))]
     counts = (samples_in_epoch(config.sparse, size, e, config.epochs) for size in sizes for e in range(config.epochs))
     return sum(steps_per_epoch(config, count) for count in counts)
 

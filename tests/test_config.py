@@ -1,9 +1,10 @@
 """Profiles, keys and messages of the configuration."""
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from sparcl_lite.config import REPLAY_METHODS, RunConfig, SparCL, explain
+from sparcl_lite.config import REPLAY_METHODS, RigL, RunConfig, SparCL, explain
 
 
 def paper(**settings):
@@ -182,6 +183,12 @@ def test_key_depends_on_every_field_of_the_sparse_part():
         ({"epochs": 2.5}, ["epochs", "2.5", "integer"]),
         ({"batch_size": 1}, ["batch_size", "1", "2"]),
         ({"tasks": 3}, ["tasks", "3", "10 classes"]),
+        ({"tasks": [4, 3]}, ["tasks = [4, 3] has 7 classes, not the 10 of digits", "allowed: a divisor of 10"]),
+        ({"tasks": [10, 0]}, ["tasks = [10, 0]: allowed: ", "[4, 3, 3]", "1 or more"]),
+        ({"tasks": "three"}, ["tasks = 'three': allowed: "]),
+        ({"pretraining": "disjoint", "pretraining_classes": 10, "tasks": 1}, ["tasks = 1", "the 0 classes"]),
+        ({"buffer_size": 200.0}, ["buffer_size = 200.0", "integer"]),
+        ({"buffer_size": np.float64(200)}, ["buffer_size = 200.0", "integer"]),
         ({"holdout": "train"}, ["holdout", "'train'", "'test'", "'validation'"]),
         ({"method": "er", "buffer_size": 0}, ["buffer_size", "0", "2 or more"]),
         ({"sparse": {"sparsity": 1.0}}, ["sparse.sparsity", "1.0", "less than 1"]),
@@ -207,6 +214,25 @@ def test_replay_needs_a_buffer_and_others_do_not(method):
     with pytest.raises(ValidationError, match="buffer_size = 0"):
         RunConfig(method=method, buffer_size=0)
     assert RunConfig(method="sgd", buffer_size=0).buffer_size == 0
+
+
+def test_numbers_of_numpy_are_those_of_python():
+    numpys = {int: np.int64, float: np.float64, bool: np.bool_}
+
+    def converted(values):
+        return {n: numpys[type(v)](v) if type(v) in numpys else v for n, v in values.items()}
+
+    for base in (RunConfig(profile="smoke", sparse=SparCL(), method="er"), RunConfig(sparse=RigL())):
+        values = base.model_dump()
+        given = converted(values) | {"sparse": converted(values["sparse"]), "lightcl": converted(values["lightcl"])}
+        assert RunConfig(**given) == base
+        assert RunConfig(**given).key == base.key
+    assert SparCL(sparsity=np.float32(0.5), gradient_interval=np.int16(7)).gradient_interval == 7
+    assert RunConfig(buffer_size=np.int64(500)).lr == RunConfig(buffer_size=500).lr  # profiles look at it
+    disjoint = {"profile": "smoke", "pretraining": "disjoint"}
+    assert (
+        RunConfig(**disjoint, pretraining_classes=np.int64(4)).key == RunConfig(**disjoint, pretraining_classes=4).key
+    )
 
 
 def test_configurations_are_frozen():

@@ -2,7 +2,7 @@
 
 Run it as `python tools/tune_lite.py STREAM [FAMILY ...]`. The stream `lite` is the profile's own, `lightcl` that of
 LightCL's table, after pre-training; a family is a row of the papers' tables, whatever its buffer and loss. Runs are
-kept in `build/tuning`, the outcome goes to `results/tuning/STREAM.csv`, where lines of families that are not given stay.
+kept in `build/tuning`, the outcome goes to `results/tuning/STREAM.csv`, where the lines of other families stay.
 The best line of each family is what `sparcl_lite/profiles.toml` says for `lite`; a test compares the two. Seeds differ
 from those of the results, so class orders and subsets differ too. A run that diverges counts as 0 %.
 """

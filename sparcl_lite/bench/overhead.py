@@ -80,13 +80,13 @@ def _real_steps(config: RunConfig) -> int:
     """Steps of an epoch on all of a task's data."""
     spec = SPECS[config.dataset]
     profile_size = RunConfig(profile=config.profile).images_per_class or spec.train_images // len(spec.classes)
-    return steps_per_epoch(config, profile_size * len(spec.classes) // config.tasks)
+    return steps_per_epoch(config, profile_size * len(spec.classes) // config.task_count)
 
 
 def random_images(config: RunConfig, steps: int) -> Dataset:
     """Images that make the first task last `steps` steps."""
     spec, generator = SPECS[config.dataset], torch.Generator().manual_seed(0)
-    count = steps * config.batch_size * config.tasks
+    count = steps * config.batch_size * config.task_count
     images = torch.randint(256, (count, spec.channels, spec.size, spec.size), generator=generator, dtype=torch.uint8)
     split = Split(images, torch.arange(count) % len(spec.classes))
     return Dataset(spec, split, split)

@@ -33,7 +33,7 @@ def train(
     dense = RunConfig(**common)
     levels = {str(level): SparCL(sparsity=level) for level in sparsities}
     configs = {"dense": dense} | {n: RunConfig(**common, sparse=s, engine="sparse") for n, s in levels.items()}
-    steps = steps or dense.images_per_class * dense.classes // dense.tasks // dense.batch_size
+    steps = steps or dense.images_per_class * dense.classes // dense.task_count // dense.batch_size
     taken: dict[str, list[float]] = {name: [] for name in configs}
     step_ms: dict[str, list[float]] = {name: [] for name in configs}
     with using_threads(threads):
@@ -52,7 +52,7 @@ def train(
         "rounds_seconds": taken,
         "settings": {
             "profile": profile, "network": dense.network, "width": dense.width, "sparsity": list(sparsities),
-            "steps": steps, "epochs": dense.epochs, "tasks": dense.tasks, "batch": dense.batch_size,
+            "steps": steps, "epochs": dense.epochs, "tasks": dense.task_count, "batch": dense.batch_size,
             "replay": 2 * dense.replay_batch_size, "threads": threads, "repeats": repeats,
         },
         "environment": environment(threads, "cpu"),
@@ -61,7 +61,7 @@ def train(
 
 def _trained(config: RunConfig, steps: int) -> Trainer:
     """A finished run with so many steps in a dense epoch."""
-    images = config.images_per_class and steps * config.batch_size * config.tasks // config.classes
+    images = config.images_per_class and steps * config.batch_size * config.task_count // config.classes
     config = config.model_copy(update={"images_per_class": images})
     trainer = Trainer(config, random_images(config, steps))
     trainer.run()

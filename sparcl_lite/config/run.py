@@ -3,9 +3,16 @@
 import hashlib
 import json
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from sparcl_lite.config.base import Frozen
 from sparcl_lite.config.lightcl import LightCL
@@ -24,6 +31,8 @@ FREEZING_METHODS = ("sgd", "er", "lightcl")
 DENSE_METHODS = (*PACKING_METHODS, "pnn", "lightcl")  # that no sparse strategy goes with
 MIN_CHANNELS = 8  # with fewer, torch 2.14's CPU convolutions corrupt memory
 
+Count = Annotated[int, Field(ge=1)]
+
 
 class RunConfig(Frozen):
     """One training run: data, network, method, sparsity and seed. Fields left open come from `profile`."""
@@ -34,7 +43,7 @@ class RunConfig(Frozen):
     sparse: AnySparse | None = None
     seed: int = Field(0, ge=0, lt=2**31)
     # data
-    tasks: int = Field(ge=1)
+    tasks: Count | tuple[Count, ...] = Field(description="equal ones, or the number of classes of each: [4, 3, 3]")
     images_per_class: int = Field(ge=0, description="training images a class; 0 means all")
     class_order: Literal["native", "shuffled"]
     holdout: Literal["test", "validation"] = Field(
@@ -85,11 +94,8 @@ class RunConfig(Frozen):
     weight_decay: float = Field(0.0, ge=0, description="LwF, iCaRL: weight of |theta|^2 in the loss")
     lightcl: LightCL = LightCL()
 
-    @model_validator(mode="before")
     @classmethod
-    def _fill_from_profile(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
+    def _filled(cls, given: dict[str, Any]) -> dict[str, Any]:
         profile = given.get("profile", "lite")
         if profile not in PROFILES:
             raise ValueError(f"profile = {profile!r} is unknown; allowed: {', '.join(PROFILES)}")
@@ -106,10 +112,25 @@ class RunConfig(Frozen):
             raise ValueError(f"unknown; allowed: {', '.join(SPECS)}")
         return name
 
+    @field_validator("tasks", mode="wrap")
+    @classmethod
+    def _equal_or_listed(cls, given: Any, check: ValidatorFunctionWrapHandler) -> int | tuple[int, ...]:
+        """A list of equal tasks is the same run as their number; `4,3,3` is how a command line lists them."""
+        try:
+            tasks = check(given.split(",") if isinstance(given, str) and "," in given else given)
+        except ValidationError:
+            allowed = "a number of tasks, or the classes of each, e.g. [4, 3, 3]; all of them 1 or more"
+            raise ValueError(f"allowed: {allowed}") from None
+        return len(tasks) if isinstance(tasks, tuple) and len(set(tasks)) == 1 else tasks
+
     @model_validator(mode="after")
     def _check_together(self) -> "RunConfig":
-        if self.classes < self.tasks or self.classes % self.tasks:
-            raise ValueError(f"tasks = {self.tasks} does not divide the {self.classes} classes of {self.dataset}")
+        if self.classes < 1 or sum(self.task_classes) != self.classes:
+            said = f"{self.tasks} does not divide the {self.classes} classes of {self.dataset}"
+            if isinstance(self.tasks, tuple):
+                said = f"{list(self.tasks)} has {sum(self.tasks)} classes, not the {self.classes} of {self.dataset}"
+            allowed = f"a divisor of {self.classes}, or numbers of classes that add up to it"
+            raise ValueError(f"tasks = {said}; allowed: {allowed}")
         if self.drop_last and self.even_batches:
             raise ValueError("drop_last = True: with even_batches there is no smaller batch to drop; switch one off")
         if self.method in REPLAY_METHODS and self.buffer_size < 2:
@@ -173,6 +194,16 @@ class RunConfig(Frozen):
     def classes(self) -> int:
         """Classes of the stream, which is the width of the head."""
         return len(SPECS[self.dataset].classes) - self.pretraining_classes
+
+    @property
+    def task_classes(self) -> tuple[int, ...]:
+        """Classes of each task, in order."""
+        return (self.classes // self.tasks,) * self.tasks if isinstance(self.tasks, int) else self.tasks
+
+    @property
+    def task_count(self) -> int:
+        """Tasks of the stream."""
+        return len(self.task_classes)
 
     @property
     def stage_widths(self) -> tuple[int, ...]:

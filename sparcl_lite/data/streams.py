@@ -101,8 +101,8 @@ class TaskStream:
         order = torch.arange(count)
         if config.class_order == "shuffled":
             order = torch.randperm(count, generator=rng.classes)
-        groups = order.view(config.tasks, -1).sort(1).values.to(device)
-        self.tasks = [self._task(index, classes) for index, classes in enumerate(groups)]
+        groups = order.split(config.task_classes)
+        self.tasks = [self._task(index, classes.sort().values.to(device)) for index, classes in enumerate(groups)]
         smallest = min(len(task.samples) for task in self.tasks)
         if not steps_per_epoch(config, smallest):
             raise KitError(
@@ -153,6 +153,12 @@ def batch_sizes(config: RunConfig, samples: int) -> list[int]:
 def steps_per_epoch(config: RunConfig, samples: int) -> int:
     """Training steps that `epoch` takes over so many samples."""
     return len(batch_sizes(config, samples))
+
+
+def planned_sizes(config: RunConfig, spec: DatasetSpec) -> list[int]:
+    """Samples of each phase of training: of each task, or of all tasks together."""
+    classes = [config.classes] if config.method == "joint" else config.task_classes
+    return [count * samples_per_class(config, spec) for count in classes]
 
 
 def samples_per_class(config: RunConfig, spec: DatasetSpec) -> int:

@@ -15,7 +15,7 @@ from torch import nn
 from sparcl_lite.config import RigL, RunConfig, SparCL, StaticMask
 from sparcl_lite.config.networks import frozen_blocks
 from sparcl_lite.data.specs import SPECS
-from sparcl_lite.data.streams import batch_sizes, samples_per_class, steps_per_epoch
+from sparcl_lite.data.streams import batch_sizes, planned_sizes, steps_per_epoch
 from sparcl_lite.masks import prunable_weights
 from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.base import Passes
@@ -111,10 +111,10 @@ def paper_flops(config: RunConfig) -> float:
     current batch are 3 units; each replay (or teacher) pass counts one forward pass, in all tasks. Frozen layers have
     no backward pass: in the last task's state, as LightCL's table counts all of them.
     """
-    costs, spec, sparse = costs_of(config), SPECS[config.dataset], config.sparse
-    images = samples_per_class(config, spec) * config.classes
+    costs, sparse = costs_of(config), config.sparse
+    images = sum(planned_sizes(config, SPECS[config.dataset]))
     unit = FLOPS_PER_MAC * macs(costs) * images * config.epochs
-    last = costs_of(config, config.tasks - 1)
+    last = costs_of(config, config.task_count - 1)
     trained = macs(tuple(c for c in last if c.trains)) / macs(last)
     total = METHODS[config.method].paper_units(config, trained) * unit
     if sparse:
@@ -210,12 +210,10 @@ class PassCounter:
 def planned_ledger(config: RunConfig) -> Ledger:
     """The honest count that a run of `config` ends with, from its schedule alone.
 
-    Exact for balanced tasks and the `paper` variant; `drop_dead_weights` may end a little lower when run.
+    Exact for balanced classes and the `paper` variant; `drop_dead_weights` may end a little lower when run.
     """
     plan = _Plan(config)
-    phases = 1 if config.method == "joint" else config.tasks
-    size = samples_per_class(config, SPECS[config.dataset]) * config.classes // phases
-    for task in range(phases):
+    for task, size in enumerate(planned_sizes(config, SPECS[config.dataset])):
         plan.run_task(task, size)
     return plan.ledger
 

@@ -26,13 +26,13 @@ def training_memory(config: RunConfig) -> dict[str, int]:
     last task; sparse tensors without their index, maps of the current and all replayed samples of a step. Frozen layers
     hold weights only.
     """
-    costs, spec, sparse = costs_of(config, config.tasks - 1), SPECS[config.dataset], config.sparse
+    costs, spec, sparse = costs_of(config, config.task_count - 1), SPECS[config.dataset], config.sparse
     trained = [c for c in costs if c.trains]
     method = METHODS[config.method]
     weight_density = sparse.weight_density if sparse else 1.0
     gradient_density = sparse.gradient_density if sparse else 1.0
     full = np.array([config.buffer_size])
-    samples = config.batch_size + int(method.planned_replay(config, config.tasks - 1, full)[0])
+    samples = config.batch_size + int(method.planned_replay(config, config.task_count - 1, full)[0])
     entry = spec.channels * spec.size**2 + 8 + FLOAT_BYTES * config.classes  # uint8 pixels, label, logits
     return {
         "weights": round(FLOAT_BYTES * sum(c.parameters * (weight_density if c.prunable else 1) for c in costs)),

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
-from sparcl_lite.methods.base import Method, cross_entropy
+from sparcl_lite.methods.base import Method, cross_entropy, earlier_sizes
 
 
 class AGEM(Method):
@@ -41,7 +41,7 @@ class AGEM(Method):
 
     def end_task(self, task: Task, stream: TaskStream) -> None:
         """Keep the task's share of the buffer."""
-        share = self.config.buffer_size // self.config.tasks
+        share = self.config.buffer_size // self.config.task_count
         chosen = task.samples[torch.randperm(len(task.samples), generator=self.buffer.generator)[:share]]
         images, labels = stream.train.images[chosen], stream.train.labels[chosen]
         self.buffer.add(images, labels, torch.zeros(len(labels), self.network.linear.out_features))
@@ -49,4 +49,5 @@ class AGEM(Method):
     @staticmethod
     def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:
         """The shares of the tasks that have ended."""
-        return np.full_like(shown, task * min(config.buffer_size // config.tasks, size))
+        share = config.buffer_size // config.task_count
+        return np.full_like(shown, sum(min(share, earlier) for earlier in earlier_sizes(config, task, size)))

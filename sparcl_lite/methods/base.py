@@ -25,6 +25,11 @@ def is_among(classes: Tensor, count: int) -> Tensor:
     return torch.zeros(count, dtype=torch.bool, device=classes.device).index_fill_(0, classes, True)
 
 
+def earlier_sizes(config: RunConfig, task: int, size: int) -> list[int]:
+    """Samples of each task before one of `size` samples, as many for each class."""
+    return [size // config.task_classes[task] * classes for classes in config.task_classes[:task]]
+
+
 class Passes(NamedTuple):
     """Samples that went through the network: forward and backward (`training`), or `forward` only.
 
@@ -124,7 +129,7 @@ class Method:
         """Cross-entropy of the current batch, masked to the current task where the run asks for it."""
         return cross_entropy(logits, batch.labels, batch.task.classes if self.config.masked_ce else None)
 
-    # What a run will cost, known from its configuration; `size` is a task's number of samples.
+    # What a run will cost, known from its configuration; `size` is the task's number of samples.
 
     @classmethod
     def paper_units(cls, config: RunConfig, trained: float) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
-from sparcl_lite.methods.base import Method, Passes
+from sparcl_lite.methods.base import Method, Passes, earlier_sizes
 from sparcl_lite.models import frozen_statistics
 from sparcl_lite.replay import Memory
 
@@ -63,7 +63,8 @@ class FDR(Method):
     @staticmethod
     def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:
         """Equal shares of the tasks that have ended."""
-        return np.full_like(shown, task * min(config.buffer_size // task, size) if task else 0)
+        earlier = earlier_sizes(config, task, size)
+        return np.full_like(shown, sum(min(config.buffer_size // task, held) for held in earlier))
 
     @staticmethod
     def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:

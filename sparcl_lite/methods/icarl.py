@@ -83,17 +83,18 @@ class ICaRL(Method):
     @staticmethod
     def planned_samples(config: RunConfig, task: int, size: int) -> int:
         """The task's samples and the exemplars of the tasks before it."""
-        return size + _planned_exemplars(config, task, size)
+        return size + _planned_exemplars(config, task, size // config.task_classes[task])
 
     @staticmethod
     def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:
         """The exemplars of the tasks that have ended."""
-        return np.full_like(shown, _planned_exemplars(config, task, size))
+        return np.full_like(shown, _planned_exemplars(config, task, size // config.task_classes[task]))
 
     @staticmethod
     def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
         """f_old in every step; features for herding and means when the task ends."""
-        return Passes(forward=(shown if task else 0) + size + _planned_exemplars(config, task + 1, size))
+        exemplars = _planned_exemplars(config, task + 1, size // config.task_classes[task])
+        return Passes(forward=(shown if task else 0) + size + exemplars)
 
     def state_dict(self) -> dict:
         """Exemplars, class means and the old network."""
@@ -112,11 +113,10 @@ class ICaRL(Method):
             self.old.load_state_dict(state["old"])
 
 
-def _planned_exemplars(config: RunConfig, tasks: int, size: int) -> int:
-    """Exemplars held after so many tasks."""
-    per_task = config.classes // config.tasks
-    classes = tasks * per_task
-    return classes * min(config.buffer_size // classes, size // per_task) if classes else 0
+def _planned_exemplars(config: RunConfig, tasks: int, images: int) -> int:
+    """Exemplars held after so many tasks, with so many images of each class."""
+    classes = sum(config.task_classes[:tasks])
+    return classes * min(config.buffer_size // classes, images) if classes else 0
 
 
 def herding(features: Tensor, count: int) -> Tensor:

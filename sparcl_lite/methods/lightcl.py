@@ -7,7 +7,7 @@ from torch import Tensor
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
 from sparcl_lite.masks import keep_top
-from sparcl_lite.methods.base import Method, Passes
+from sparcl_lite.methods.base import Method, Passes, earlier_sizes
 from sparcl_lite.models import frozen_statistics
 from sparcl_lite.replay import Memory
 
@@ -99,7 +99,9 @@ class LightCL(Method):
     @staticmethod
     def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:
         """Samples of the new task, or of all that have ended."""
-        offered = 0 if task == 0 else size if config.lightcl.reference == "new" else task * size
+        offered = (
+            0 if task == 0 else size if config.lightcl.reference == "new" else sum(earlier_sizes(config, task, size))
+        )
         return np.full_like(shown, min(config.buffer_size, offered))
 
     @classmethod
@@ -116,7 +118,9 @@ class LightCL(Method):
     def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
         """What is held of the reference, and the batch that chooses the channels."""
         chosen = min(config.batch_size, size) if config.lightcl.channels == "activation" else 0
-        offered = 0 if task == 0 else size if config.lightcl.reference == "new" else task * size
+        offered = (
+            0 if task == 0 else size if config.lightcl.reference == "new" else sum(earlier_sizes(config, task, size))
+        )
         return Passes(forward=chosen + min(config.buffer_size, offered))
 
     def report(self) -> dict:

@@ -45,7 +45,7 @@ class PackNet(Method):
     def _prune(self) -> None:
         for name, weight in self.packed.items():
             owner = self.owner[name]
-            keep = keep_top(weight.abs(), owner == FREE, weight.numel() // self.config.tasks)
+            keep = keep_top(weight.abs(), owner == FREE, weight.numel() // self.config.task_count)
             owner[keep] = self.current
             weight[owner == FREE] = 0
         self.pruned = True
@@ -81,8 +81,9 @@ class PackNet(Method):
 
     @classmethod
     def paper_units(cls, config: RunConfig, trained: float) -> float:
-        """Task t trains t / T of the weights: (T + 1) / 2T of them on average."""
-        return cls.forward_units * (config.tasks + 1) / (2 * config.tasks)
+        """Task t (from 1) trains t / T of the weights: (T + 1) / 2T of them on average, where tasks are equal."""
+        shares = sum(t * classes for t, classes in enumerate(config.task_classes, 1))
+        return cls.forward_units * shares / (config.task_count * config.classes)
 
     def state_dict(self) -> dict:
         """Who owns which weight."""
@@ -129,7 +130,7 @@ class LPS(PackNet):
         if epoch < prune_epoch(self.config.epochs):
             for name, weight in self.packed.items():
                 target = weight + self.u[name]
-                keep = keep_top(target.abs(), self.owner[name] == FREE, weight.numel() // self.config.tasks)
+                keep = keep_top(target.abs(), self.owner[name] == FREE, weight.numel() // self.config.task_count)
                 self.z[name] = target * keep
                 self.u[name] += weight - self.z[name]
         super().begin_epoch(task, epoch)

@@ -30,5 +30,5 @@ class PNN(Method):
 
     @classmethod
     def paper_units(cls, config: RunConfig, trained: float) -> float:
-        """Forward and backward of one column, forward of (T - 1) / 2 earlier ones on average; no laterals."""
-        return cls.forward_units + (config.tasks - 1) / 2
+        """Forward and backward of one column, forward of the earlier ones ((T - 1) / 2 on average); no laterals."""
+        return cls.forward_units + sum(t * classes for t, classes in enumerate(config.task_classes)) / config.classes

@@ -40,7 +40,7 @@ def shape_of(config: RunConfig) -> Shape:
         config.classes,
         config.kept_channels if pruned else (),
         config.lightcl.groups if pruned else "stage",
-        config.tasks if config.method == "pnn" else 0,
+        config.task_count if config.method == "pnn" else 0,
     )
 
 

@@ -64,10 +64,11 @@ class RigLStrategy(MaskedStrategy):
 
 
 def schedule_at(config: RunConfig, task: int, steps: int) -> tuple[int, int]:
-    """Steps of the schedule done when a task of so many steps begins, and its steps in all (tasks of equal length)."""
-    if config.sparse.schedule == "task":
+    """Steps of the schedule done when a task of so many steps begins, and its steps in all (as many for each class)."""
+    if config.sparse.schedule == "task" or config.method == "joint":
         return 0, steps
-    return task * steps, config.tasks * steps
+    per_class = steps / config.task_classes[task]
+    return round(per_class * sum(config.task_classes[:task])), round(per_class * config.classes)
 
 
 def drop_fraction(sparse: RigL, step: int, steps: int) -> float:

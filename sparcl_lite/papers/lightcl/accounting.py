@@ -151,8 +151,8 @@ def flops(row: str, dataset: str) -> float:
     )
     images = TRAINED_ON * SPECS[dataset].train_images * config.epochs
     seen = images * (config.batch_size + BUFFER * counting.draws) / config.batch_size
-    further = _frozen_columns(config.tasks) * forward if row == "pnn" else 0.0
-    repeats = config.tasks if row == "joint" else 1  # on all images for as many epochs as all tasks together
+    further = _frozen_columns(config.task_count) * forward if row == "pnn" else 0.0
+    repeats = config.task_count if row == "joint" else 1  # on all images for as many epochs as all tasks together
     return FLOPS_PER_MAC * (forward + 2 * of_trained + further) * seen * repeats
 
 

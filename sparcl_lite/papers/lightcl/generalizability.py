@@ -91,7 +91,9 @@ def analyse(config: RunConfig, *, threads: int = 1) -> BlockAnalysis:
     begun, dataset = time.perf_counter(), load(config.dataset)
     with using_threads(threads):
         free, ends = _trained_freely(config, dataset)
-        blocks = [block for task in range(1, config.tasks) for block in _of_task(config, dataset, free, ends, task)]
+        blocks = [
+            block for task in range(1, config.task_count) for block in _of_task(config, dataset, free, ends, task)
+        ]
     return BlockAnalysis(
         config=config, blocks=blocks, pretraining=free.pretraining,
         seconds=time.perf_counter() - begun, environment=environment(threads, "cpu"),

@@ -27,7 +27,7 @@ def protocol(**shared: Any) -> dict[str, Any]:
     own = {"masked_ce": True}
     if (plain.profile, plain.dataset) == ("paper", "cifar10"):
         return shared | own | {"pretraining": "cifar100"}
-    each = len(SPECS[plain.dataset].classes) // plain.tasks
+    each = len(SPECS[plain.dataset].classes) // plain.task_count
     return shared | own | {"pretraining": "disjoint", "pretraining_classes": 2 * each}
 
 
