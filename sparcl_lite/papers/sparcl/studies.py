@@ -38,6 +38,16 @@ def removal(
     return Experiment("sparcl_fig3", "sparcl", None, title, tuple(rows), shared, printed)
 
 
+def against_random(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
+    """Class-IL of each rule that looks at the samples, less that of removing as many at random, paired by seed."""
+    pairs = [
+        (row.id, f"{row.label}, against random", f"random-{row.id.partition('-')[2]}")
+        for row in experiment.rows
+        if row.id.startswith(("stages-", "one_shot-"))
+    ]
+    return compared(pairs, frame, "class_il")[["label", "difference", "low", "high", "n"]]
+
+
 def _der(buffer: int, sparse: SparCL | None, **more: Any) -> dict[str, Any]:
     return {"method": "der++", "buffer_size": buffer} | ({"sparse": sparse} if sparse else {}) | more
 

@@ -87,7 +87,7 @@ def table2(
     variant: str = "paper",
     **shared: Any,
 ) -> Experiment:
-    """Table 2: other ways of sparse training beside SparCL, all over DER++; a random mask that never changes is ours."""
+    """Table 2: other ways of sparse training beside SparCL, all over DER++; a random mask that never moves is ours."""
     rows = [_dense(method, buffer, DECIDING)]
     for sparsity in sparsities:
         rows += [sparse_row(method, sparse, buffer, seeds) for sparse, seeds in _rivals(sparsity, variant)]
