@@ -4,7 +4,7 @@ import pytest
 
 from sparcl_lite.config.sparse import OFFICIAL_QUIRKS
 from sparcl_lite.papers.claims import claims
-from sparcl_lite.papers.experiments import METRICS, Experiment, Row
+from sparcl_lite.papers.experiments import METRICS, RECORD, Experiment, Row
 from sparcl_lite.papers.reference import reference
 from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
 from sparcl_lite.papers.sparcl.studies import CHANGES, confounders, removal, sensitivity
@@ -196,7 +196,7 @@ def test_stored_trains_nothing_and_reads_what_is_there(tmp_path, monkeypatch):
     experiment, store = two_rows(), Store(tmp_path / "store")
     empty = experiment.stored(seeds=2, store=store)
     assert empty.empty
-    assert list(empty.columns) == ["row", "seed", *METRICS, "key"]
+    assert list(empty.columns) == ["row", "seed", *METRICS, *RECORD]
     assert not store.root.exists()
     config = experiment.configs(experiment.row("a"), 2)[1]
     result = run(config, store=store)

@@ -9,8 +9,9 @@ import pytest
 from matplotlib.image import imread
 
 from sparcl_lite.measure.statistics import Interval
-from sparcl_lite.papers.claims import Claim, judge
+from sparcl_lite.papers.claims import Claim, claims
 from sparcl_lite.papers.experiments import METRICS
+from sparcl_lite.papers.judge import judge
 from sparcl_lite.papers.reference import reference
 from sparcl_lite.papers.sparcl.studies import confounders, removal, sensitivity
 from sparcl_lite.papers.sparcl.tables import table1, table2, table3
@@ -50,28 +51,28 @@ def compared():
 
 def test_cells_of_the_comparison(compared):
     assert len(compared.frame) == 28
-    baseline, partly, other = (cells(compared, f"{m}DER++{s}", 200) for m, s in (("", ""), ("SparCL-", " 0.75"),
+    baseline, near, other = (cells(compared, f"{m}DER++{s}", 200) for m, s in (("", ""), ("SparCL-", " 0.75"),
                                                                                ("SparCL-", " 0.90")))  # fmt: skip
     assert (baseline["Class-IL ours"], baseline["Class-IL difference"]) == ("60.0 ± 0.0", "baseline")
-    assert (baseline["Class-IL verdict"], baseline["n"]) == ("-", 3)
+    assert (baseline["Class-IL direction"], baseline["Class-IL inside"], baseline["n"]) == ("-", "-", 3)
     printed = reference("sparcl", "table1").set_index(["row", "column"])["value"]
     dense, sparse = (printed[row, "cifar10/class_il"] for row in ("der++-200", "sparcl-der++-0.75-200"))
-    assert partly["Class-IL ours"] == "62.0 ± 2.5"
-    assert partly["Class-IL difference"] == f"+2.0 ± 2.5 (paper {sparse - dense:+.1f})"
-    assert partly["Class-IL verdict"] == "partly"  # the paper gains, our interval holds zero
-    assert (
-        other["Class-IL verdict"] == "not reproduced"
-        if printed["sparcl-der++-0.90-200", "cifar10/class_il"] < (dense)
-        else other["Class-IL verdict"] == "reproduced"
-    )
-    assert partly["FLOPs paper"] == f"{printed['sparcl-der++-0.75-200', 'cifar10/flops']:.2g}".replace("e+", "e")
+    assert near["Class-IL ours"] == "62.0 ± 2.5"
+    assert near["Class-IL difference"] == f"+2.0 ± 2.5 (paper {sparse - dense:+.1f})"
+    assert (near["Class-IL direction"], near["Class-IL inside"]) == ("unclear", "yes")  # our interval holds zero
+    assert (other["Class-IL direction"], other["Class-IL inside"]) == (
+        "-",
+        "no",
+    )  # the paper's +0.9 is within its error
+    assert near["FLOPs paper"] == f"{printed['sparcl-der++-0.75-200', 'cifar10/flops']:.2g}".replace("e+", "e")
 
 
 def test_a_single_seed_shows_no_interval_and_gets_no_verdict(compared):
     row = cells(compared, "SparCL-DER++ 0.95", 200)
     assert (row["Class-IL ours"], row["n"]) == ("70.0", 1)
     assert row["Class-IL difference"].startswith("+10.0 (paper")
-    assert row["Class-IL verdict"] == row["Task-IL verdict"] == "not testable here"
+    assert (row["Class-IL direction"], row["Class-IL inside"]) == ("-", "-")  # the paper has +0.3
+    assert (row["Task-IL direction"], row["Task-IL inside"]) == ("unclear", "-")
     assert plus_minus(Interval(1.0, float("nan"), float("nan"), 1)) == "1.0"
 
 
@@ -97,39 +98,54 @@ def test_italics_are_for_unconfirmed_values_alone(compared):
 
 def test_what_the_paper_lacks_is_a_dash_and_columns_without_any_are_left_out():
     table = comparison(THREE, frame_of(THREE))
-    assert not [c for c in table.frame if c in ("Task-IL paper", "Task-IL verdict")]
+    assert not [c for c in table.frame if c in ("Task-IL paper", "Task-IL direction", "Task-IL inside")]
     row = cells(table, "DDR + DGM")
-    assert (row["Class-IL paper"], row["FLOPs paper"], row["Class-IL verdict"]) == ("-", "-", "not testable here")
+    assert [row[name] for name in ("Class-IL paper", "FLOPs paper", "Class-IL direction", "Class-IL inside")] == [
+        "-"
+    ] * 4
     assert "buffer" not in table.frame
 
 
 def test_other_settings_are_not_set_beside_the_papers_numbers():
     changed = table3(profile="smoke", sparsity=0.9)
     table = comparison(changed, frame_of(changed))
-    assert not [name for name in table.frame if "paper" in name or "verdict" in name]
-    assert "Verdict" not in table.caption
+    assert not [name for name in table.frame if name.endswith(("paper", "direction", "inside"))]
+    assert not {"Paper", "Direction", "Tendency"} & set(table.caption.replace(":", "").split())
     assert set(table.frame["Class-IL difference"]) > {"baseline"}
     assert not table.italic
 
 
-def test_marks_are_those_of_the_exact_paired_test_and_of_holms_correction():
-    base = [60.0 + seed % 3 for seed in range(10)]
-    up = {"none": base, "tdm": [v + 5 for v in base], "ddr": [v + (4, -3)[s % 2] for s, v in enumerate(base)],
-          "dgm": [v + 1 for v in base[:5]]}  # fmt: skip
-    shown = comparison(THREE, frame_of(THREE, **up, **{row.id: [] for row in THREE.rows if row.id not in up}))
-    assert "+5.0 ± 0.0 ‡" in cells(shown, "TDM")["Class-IL difference"]  # 2/1024, times three
-    assert not set("†‡") & set(cells(shown, "DDR")["Class-IL difference"])
-    assert not set("†‡") & set(cells(shown, "DGM")["Class-IL difference"])  # five seeds: 2/32
-    one = frame_of(THREE, **{"none": base[:6], "tdm": [v + 5 for v in base[:6]], "ddr": [v - 1 for v in base[:6]]})
-    assert "+5.0 ± 0.0 †" in cells(comparison(THREE, one), "TDM")["Class-IL difference"]  # 2/64, times seven
-    assert "‡" in shown.caption
+def test_rows_of_few_seeds_show_levels_and_no_difference():
+    table = comparison(ONES, frame_of(ONES))
+    assert set(table.frame["Class-IL difference"]) == {"baseline", "tendency, 3 seeds"}
+    assert "Tendency" in table.caption
+    assert "interval lies" not in table.caption
+    _, points = figures.one_at_a_time(ONES, frame_of(ONES))
+    assert "difference" not in points
+    assert points["class_il"].notna().all()
+
+
+def test_a_figure_of_claims_shows_bound_paper_and_verdict():
+    _, points = figures.effects(judged_ablation())
+    assert set(points["claim"]) == {"tdm-accuracy", "ddr-accuracy", "dgm-accuracy"}
+    assert points.loc[points["claim"] == "tdm-accuracy", "paper"].item() == pytest.approx(0.67)
+    assert set(points["outcome"]) <= {"reproduced", "contradicted", "inconclusive"}
+    plt.close("all")
+
+
+def test_table_and_claims_say_the_same_of_a_difference():
+    judged = {entry.claim.id: entry for entry in judged_ablation()}
+    row = cells(comparison(THREE, frame_of(THREE)), "TDM")
+    (evidence,) = judged["tdm-accuracy"].evidence
+    assert row["Class-IL inside"] == ("yes" if evidence.paper_inside else "no")
+    assert row["Class-IL difference"].startswith(f"{evidence.effect.mean:+.1f} ±")
 
 
 def test_a_method_without_class_il_shows_its_task_il_alone():
     frame = frame_of(ONE)
     frame.loc[frame["row"] == "packnet", "class_il"] = np.nan
     row = cells(comparison(ONE, frame), "PackNet")
-    assert (row["Class-IL ours"], row["Class-IL difference"], row["Class-IL verdict"]) == ("-", "-", "-")
+    assert (row["Class-IL ours"], row["Class-IL difference"], row["Class-IL direction"]) == ("-", "-", "-")
     assert row["Task-IL ours"] == "90.0 ± 0.0"
     assert row["Task-IL difference"].startswith("+0.0 ± 0.0")
 
@@ -146,7 +162,8 @@ def test_rows_without_runs_are_left_out():
     table = comparison(ONE, frame[frame["row"].isin(["sgd", "sparcl-er-0.75-200"])])
     assert list(table.frame["method"]) == ["SGD", "SparCL-ER 0.75"]
     assert set(table.frame["Class-IL difference"]) == {"-"}
-    assert set(table.frame["Class-IL verdict"]) == {"not testable here"}
+    assert set(table.frame["Class-IL direction"]) == {"-"}
+    assert "Difference" not in table.caption
 
 
 def test_markdown_and_html_of_a_table(compared):
@@ -156,7 +173,7 @@ def test_markdown_and_html_of_a_table(compared):
     assert page.count("font-style: italic") == 1
     assert "caption" in page
     assert compared._repr_html_() == compared._repr_html_()
-    assert compared._repr_html_().count("background-color: #d5ecd9") == 1  # one style for all that are reproduced
+    assert compared._repr_html_().count("background-color: #d5ecd9") == 1  # one style for all that agree
     assert "caption" in repr(table)
 
 
@@ -203,6 +220,12 @@ BLOCKS = pd.DataFrame(
 LABELS = np.arange(100) % 10, tuple("abcdefghij")
 IMAGES = np.random.default_rng(0).integers(256, size=(100, 1, 8, 8), dtype=np.uint8)
 
+
+def judged_ablation():
+    """Claims of the ablation, judged on made-up runs."""
+    return judge(claims("sparcl"), {"sparcl_table3": THREE}, {"sparcl_table3": frame_of(THREE)})
+
+
 DRAWN = {
     "accuracy_by_sparsity": lambda result: figures.accuracy_by_sparsity(ONE, frame_of(ONE, **{"er-200": [50]})),
     "ablation": lambda result: figures.ablation(THREE, frame_of(THREE)),
@@ -212,6 +235,7 @@ DRAWN = {
     "sparse_rivals": lambda result: figures.sparse_rivals(TWO, frame_of(TWO)),
     "accuracy_by_flops": lambda result: figures.accuracy_by_flops(ONE, frame_of(ONE)),
     "removal": lambda result: figures.removal(FIG3, frame_of(FIG3)),
+    "effects": lambda result: figures.effects(judged_ablation()),
     "one_at_a_time": lambda result: figures.one_at_a_time(ONES, frame_of(ONES)),
     "against_each": lambda result: figures.against_each(CONFOUNDERS, frame_of(CONFOUNDERS)),
     "mask_survival": lambda result: figures.mask_survival({"0.75": [result], "two": [result] * 2}),

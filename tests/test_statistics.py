@@ -1,4 +1,4 @@
-"""Intervals and tests against scipy, hand-computed values and brute force."""
+"""Intervals and verdicts against scipy, hand-computed values and simulation."""
 
 import math
 
@@ -9,11 +9,19 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sparcl_lite.measure.statistics import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    REPRODUCED,
+    UNTESTABLE,
+    Interval,
     bootstrap_interval,
-    holm,
+    joint_level,
+    joint_verdict,
     paired_interval,
-    paired_permutation_test,
+    seeds_to_decide,
+    smallest_effect,
     t_interval,
+    verdict,
 )
 
 A = [67.1, 66.0, 70.4, 68.8, 65.2, 69.9, 67.7]
@@ -22,7 +30,6 @@ B = [66.4, 66.9, 67.0, 68.1, 64.0, 66.5, 68.2]
 accuracies = st.floats(0, 100).map(lambda value: round(value, 3))
 samples = st.lists(accuracies, min_size=2, max_size=12)
 pairs = st.lists(st.tuples(accuracies, accuracies), min_size=1, max_size=9)
-p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 
 def test_t_interval_by_hand():
@@ -87,98 +94,109 @@ def test_paired_interval_turns_round_with_its_arguments(drawn):
     assert (there.low, there.mean, there.high) == (-back.high, -back.mean, -back.low)
 
 
-def scipy_p(a, b):
-    """All sign flips by scipy, which exchanges the members of each pair."""
-    return stats.permutation_test(
-        (a, b),
-        lambda x, y, axis: np.mean(x - y, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=np.inf,
-    ).pvalue
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.1, 2.0, REPRODUCED), (-2.0, -0.1, CONTRADICTED), (-0.1, 2.0, INCONCLUSIVE), (0.0, 2.0, INCONCLUSIVE),
+     (0.0, 0.0, INCONCLUSIVE), (math.nan, math.nan, UNTESTABLE)],
+)  # fmt: skip
+def test_the_whole_interval_decides(low, high, expected):
+    assert verdict(Interval(1.0, low, high, 5), 0.0) == expected
+    assert verdict(Interval(4.0, low + 3, high + 3, 5), 3.0) == expected
 
 
-def test_permutation_test_matches_scipy():
-    assert paired_permutation_test(A, B) == pytest.approx(scipy_p(A, B))
+def test_a_statement_needs_all_its_comparisons():
+    assert joint_verdict([REPRODUCED, REPRODUCED]) == REPRODUCED
+    assert joint_verdict([REPRODUCED, INCONCLUSIVE]) == INCONCLUSIVE
+    assert joint_verdict([REPRODUCED, INCONCLUSIVE, CONTRADICTED]) == CONTRADICTED
+    assert joint_verdict([CONTRADICTED, UNTESTABLE]) == UNTESTABLE
+    with pytest.raises(ValueError, match="verdicts: got none"):
+        joint_verdict([])
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=7))
-def test_permutation_test_matches_scipy_with_many_ties(drawn):
-    a, b = np.array(drawn, dtype=float).T
-    assert paired_permutation_test(a, b) == pytest.approx(scipy_p(a, b))
+def test_the_level_leaves_five_percent_for_all_comparisons_together():
+    assert [joint_level(k) for k in (1, 2, 4)] == pytest.approx([0.95, 0.95, 0.975])
 
 
-def test_permutation_test_by_hand():
-    # differences 1, 2, 3: only +++ and --- reach |6|
-    assert paired_permutation_test([2, 4, 6], [1, 2, 3]) == 2 / 8
-    # differences 3, 3, -1 sum to 5: two flips reach |7|, two |5|, the other four only |1|
-    assert paired_permutation_test([3, 3, 0], [0, 0, 1]) == 4 / 8
-    # differences 1, -1: every flip is as far from 0 as the observed 0
-    assert paired_permutation_test([1, 0], [0, 1]) == 1
+def simulated(rng, effects, n, draws):
+    """How often each verdict is given on means `effects` (k,) above a bound of 0, with a spread of 1, n seeds."""
+    k = len(effects)
+    samples = rng.normal(np.reshape(effects, (k, 1)), 1.0, (draws, k, n))
+    half = stats.t.ppf((1 + joint_level(k)) / 2, n - 1) * samples.std(axis=-1, ddof=1) / np.sqrt(n)
+    means = samples.mean(axis=-1)
+    given = [
+        joint_verdict(verdict(Interval(m, m - h, m + h, n), 0.0) for m, h in zip(*pair, strict=True))
+        for pair in zip(means, half, strict=True)
+    ]
+    return {name: given.count(name) / draws for name in (REPRODUCED, CONTRADICTED)}
 
 
-def test_smallest_p_is_two_flips_of_all():
-    assert paired_permutation_test(np.arange(10) + 1.0, np.zeros(10)) == 2 / 1024
-    assert paired_permutation_test(np.arange(5) + 1.0, np.zeros(5)) == 0.0625
-    assert paired_permutation_test(np.arange(20) + 1.0, np.zeros(20)) == 2 / 2**20
+DRAWS = 3000
+MONTE_CARLO = 3 * math.sqrt(0.05 * 0.95 / DRAWS)
 
 
-def test_sums_equal_but_for_rounding_are_ties():
-    # (0.1 + 0.2) - 0.3 is 5.6e-17 in floating point, and 0 in truth
-    assert paired_permutation_test([0.1, 0.2, 0.0], [0.0, 0.0, 0.3]) == 1
+@pytest.mark.parametrize("n", [3, 5, 10, 20])
+@pytest.mark.parametrize("comparisons", [1, 2, 4, 6])
+def test_without_an_effect_a_wrong_verdict_is_rare(n, comparisons):
+    found = simulated(np.random.default_rng(n), [0.0] * comparisons, n, DRAWS)
+    assert found[REPRODUCED] <= 0.05 + MONTE_CARLO
+    assert found[CONTRADICTED] <= 0.05 + MONTE_CARLO
+    # all but one beyond the bound: the claim is still not true
+    found = simulated(np.random.default_rng(n), [0.0] + [9.0] * (comparisons - 1), n, DRAWS)
+    assert found[REPRODUCED] <= 0.05 + MONTE_CARLO
 
 
-@given(pairs)
-def test_permutation_test_is_a_p_value_and_symmetric(drawn):
-    a, b = zip(*drawn, strict=True)
-    p = paired_permutation_test(a, b)
-    assert 2 / 2 ** len(a) <= p <= 1
-    assert p == paired_permutation_test(b, a)
-    assert p == paired_permutation_test(a[::-1], b[::-1])
-    assert paired_permutation_test(a, a) == 1
+@pytest.mark.parametrize("n", [3, 5, 10, 20])
+@pytest.mark.parametrize(("comparisons", "halves"), [(1, 2), (2, 4), (4, 4)])
+def test_an_effect_of_twice_the_interval_is_seen(n, comparisons, halves):
+    effect = halves * stats.t.ppf((1 + joint_level(comparisons)) / 2, n - 1) / np.sqrt(n)
+    for sign, expected in ((1, REPRODUCED), (-1, CONTRADICTED)):
+        found = simulated(np.random.default_rng(n), [sign * effect] * comparisons, n, DRAWS)
+        assert found[expected] >= 0.95 - MONTE_CARLO
 
 
-def test_random_flips_agree_with_the_exact_test(monkeypatch):
-    exact = paired_permutation_test(A, B)
-    monkeypatch.setattr("sparcl_lite.measure.statistics.EXACT_LIMIT", 6)
-    drawn = paired_permutation_test(A, B, seed=1)
-    assert drawn != exact
-    assert drawn == pytest.approx(exact, abs=5 * math.sqrt(exact * (1 - exact) / 100_000))
-    assert drawn == paired_permutation_test(A, B, seed=1)
-    assert drawn != paired_permutation_test(A, B, seed=2)
+intervals = st.tuples(st.floats(-5, 5), st.floats(0, 5), st.floats(0, 5)).map(
+    lambda drawn: Interval(drawn[0], drawn[0] - drawn[1], drawn[0] + drawn[2], 5)
+)
 
 
-def test_random_flips_never_give_zero():
-    assert paired_permutation_test(np.ones(40), np.zeros(40)) == 1e-5
+@given(st.lists(intervals, min_size=1, max_size=6), st.floats(-5, 5))
+def test_intervals_that_hold_the_bound_decide_nothing(drawn, bound):
+    given_ = joint_verdict(verdict(interval, bound) for interval in drawn)
+    if all(interval.low <= bound <= interval.high for interval in drawn):
+        assert given_ == INCONCLUSIVE
+    assert (given_ == REPRODUCED) == all(interval.low > bound for interval in drawn)
+    assert (given_ == CONTRADICTED) == any(interval.high < bound for interval in drawn)
 
 
-def test_holm_by_hand():
-    # sorted .005 .01 .03 .04 times 4 3 2 1: .02 .03 .06 .04; the last is lifted to .06
-    adjusted = holm([0.01, 0.04, 0.03, 0.005])
-    assert adjusted.tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.7]).tolist() == [1, 1]
-    assert holm([]).shape == (0,)
+def test_the_smallest_effect_is_seen_four_times_in_five():
+    for n, level in ((5, 0.95), (10, 1 - 0.1 / 6)):
+        # the spread of 1 is known to this test; the interval's own width says so on average
+        half = stats.t.ppf((1 + level) / 2, n - 1) / np.sqrt(n)
+        effect = smallest_effect(Interval(0.0, -half, half, n), level)
+        samples = np.random.default_rng(n).normal(effect, 1.0, (20_000, n))
+        scaled = samples.mean(axis=1) / samples.std(axis=1, ddof=1) * np.sqrt(n)
+        assert (scaled > stats.t.ppf((1 + level) / 2, n - 1)).mean() == pytest.approx(0.8, abs=0.06)
+    assert smallest_effect(t_interval([1.0])) is None
 
 
-@given(p_values, st.floats(0.001, 0.999))
-def test_holm_rejects_what_the_step_down_procedure_rejects(values, level):
-    adjusted = holm(values)
-    expected = np.zeros(len(values), dtype=bool)
-    for step, index in enumerate(np.argsort(values)):
-        if values[index] * (len(values) - step) > level:
-            break
-        expected[index] = True
-    assert ((adjusted <= level) == expected).all()
+def test_so_many_seeds_put_the_bound_outside():
+    # s = 1, mean 0.5: t(0.975, n-1) / sqrt(n) < 0.5 from n = 18 on (17: .514, 18: .497)
+    values = np.array([-1.0, 0.0, 1.0]) + 0.5
+    assert seeds_to_decide(t_interval(values), 0.0) == 18
+    assert seeds_to_decide(t_interval(values), 0.5 - 1e-9) is None  # above 10,000
+    assert seeds_to_decide(t_interval([2.0, 2.0]), 0.0) == 2
+    assert seeds_to_decide(t_interval([2.0, 2.0]), 2.0) is None
+    assert seeds_to_decide(t_interval([2.0]), 0.0) is None
 
 
-@given(p_values)
-def test_holm_keeps_the_order_and_never_lowers(values):
-    adjusted, order = holm(values), np.argsort(values)
-    assert (np.diff(adjusted[order]) >= 0).all()
-    assert (adjusted >= values).all()
-    assert (adjusted <= np.minimum(1, np.array(values) * len(values)).max()).all()
-    assert adjusted[order[0]] == min(1, min(values) * len(values))
-    np.testing.assert_array_equal(holm(values[::-1]), adjusted[::-1])
+@given(samples, st.floats(-50, 150))
+def test_a_decided_interval_has_seeds_enough(values, bound):
+    interval = t_interval(values)
+    needed = seeds_to_decide(interval, bound)
+    if verdict(interval, bound) in (REPRODUCED, CONTRADICTED):
+        assert needed <= interval.n
+    else:
+        assert needed is None or needed >= interval.n
 
 
 @pytest.mark.parametrize(
@@ -190,10 +208,7 @@ def test_holm_keeps_the_order_and_never_lowers(values):
         (lambda: t_interval([1.0, 2.0], 95), "level: got 95, allowed is a number between 0 and 1"),
         (lambda: bootstrap_interval([1.0, 2.0], 1.0), "level: got 1.0"),
         (lambda: paired_interval([1.0, 2.0], [1.0]), "b: got 1 values, allowed are 2"),
-        (lambda: paired_permutation_test([1.0], [math.inf]), "b: got inf"),
-        (lambda: holm([0.5, 1.5]), "p_values: got 1.5, allowed are 0 to 1"),
-        (lambda: holm([math.nan]), "p_values: got nan"),
-        (lambda: holm(0.5), r"p_values: got shape \(\)"),
+        (lambda: paired_interval([1.0], [math.inf]), "b: got inf"),
     ],
 )
 def test_wrong_input_is_named(call, message):

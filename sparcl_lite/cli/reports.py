@@ -2,9 +2,8 @@
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -67,7 +66,7 @@ def claims(
 
     judged = judged_claims(store_with_evidence(store), profile=profile, dataset=dataset or "", seeds=seeds)
     if as_json:
-        print(json.dumps([_plain(entry) for entry in judged], indent=1))
+        print(json.dumps([entry.report() for entry in judged], indent=1))
         return
     _print_scoreboard(judged)
 
@@ -139,10 +138,3 @@ def _print_scoreboard(judged: list) -> None:
         grid.add_row(*map(str, row))
     Console(width=None if sys.stdout.isatty() else 150).print(grid)
     print(verdict_line(judged))
-
-
-def _plain(entry) -> dict[str, Any]:
-    """A judged claim as JSON values, NaN as null."""
-    values = {"verdict": entry.verdict, "evidence": [asdict(e) for e in entry.evidence], "reason": entry.reason}
-    text = json.dumps(entry.claim.model_dump() | values)
-    return json.loads(text, parse_constant=lambda _: None)

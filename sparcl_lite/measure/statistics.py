@@ -1,28 +1,38 @@
-"""Intervals and tests over seeds: what may be said about a mean, and about a difference of means.
+"""Intervals and verdicts over seeds: what may be said about a mean, and about a difference of means.
 
 All functions take plain sequences with one value per seed and know nothing of runs or claims. Two
 methods are compared as pairs that share a seed. A single seed has no interval: its bounds are NaN,
 which is not an error.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
 __all__ = [
+    "CONTRADICTED",
+    "INCONCLUSIVE",
+    "REPRODUCED",
+    "UNTESTABLE",
     "Interval",
     "bootstrap_interval",
-    "holm",
+    "joint_level",
+    "joint_verdict",
     "paired_interval",
-    "paired_permutation_test",
+    "seeds_to_decide",
+    "smallest_effect",
     "t_interval",
+    "verdict",
 ]
 
-EXACT_LIMIT = 20  # 2**20 sign flips are 8 MB of sums; above it the test draws flips at random
-RANDOM_FLIPS = 99_999  # with the observed one 100,000: the smallest p is 1e-5
-TIE_TOLERANCE = 1e-12  # relative; sums of the same values in another order differ by rounding only
+REPRODUCED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE = "reproduced", "contradicted", "inconclusive", "not testable here"
+ERROR = 0.05  # how often a true statement may be called contradicted, and one without effect reproduced
+POWER = 0.8
+MOST_SEEDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -87,55 +97,76 @@ def paired_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval
     return t_interval(_differences(a, b), level)
 
 
-def paired_permutation_test(a: ArrayLike, b: ArrayLike, seed: int = 0) -> float:
-    """Two-sided p value that paired `a` and `b` have the same mean, by flipping signs of `a - b`.
+def verdict(interval: Interval, bound: float) -> str:
+    """What an interval says of the statement "the mean is above `bound`".
 
-    Exact for n <= 20: the share of all `2**n` sign flips whose mean difference is at least as far
-    from 0 as the observed one, ties included; the smallest p is `2 / 2**n`. Above, 99,999 random
-    flips drawn with `seed`, and the observed one counts as a flip. Raises ValueError like
-    `paired_interval`. Source: Fisher's randomisation test.
+    `reproduced`: all of it lies above; `contradicted`: all of it lies below; `inconclusive`: it holds the bound;
+    `not testable here`: there is none.
 
-    >>> paired_permutation_test([2.0, 3.0, 4.0], [1.0, 1.0, 1.0])
-    0.25
+    >>> verdict(Interval(1.0, 0.5, 1.5, n=5), 0.0), verdict(Interval(1.0, -0.5, 2.5, n=5), 0.0)
+    ('reproduced', 'inconclusive')
     """
-    differences = _differences(a, b)
-    extreme = abs(differences.sum()) - TIE_TOLERANCE * np.abs(differences).sum()
-    if len(differences) <= EXACT_LIMIT:
-        return float((np.abs(_all_flipped_sums(differences)) >= extreme).mean())
-    rng = np.random.default_rng(seed)
-    signs = rng.integers(0, 2, size=(RANDOM_FLIPS, len(differences)), dtype=np.int8) * 2 - 1
-    hits = int((np.abs(signs @ differences) >= extreme).sum())
-    return (hits + 1) / (RANDOM_FLIPS + 1)
+    if np.isnan(interval.low):
+        return UNTESTABLE
+    if interval.low > bound:
+        return REPRODUCED
+    return CONTRADICTED if interval.high < bound else INCONCLUSIVE
 
 
-def holm(p_values: ArrayLike) -> np.ndarray:
-    """p values adjusted for testing all of them at once, in the order given.
+def joint_verdict(verdicts: Iterable[str]) -> str:
+    """The verdict on a statement that needs all its comparisons.
 
-    The k-th smallest of m becomes `max_{j<=k} min(1, (m - j + 1) * p_(j))`. `p_values` is `(m,)`;
-    so is the result. Raises ValueError on a value outside 0 to 1. Source: Holm (1979).
-
-    >>> holm([0.04, 0.01, 0.03])
-    array([0.06, 0.03, 0.06])
+    `reproduced` when all are, `contradicted` when one is, `not testable here` when one is not testable, else
+    `inconclusive`. Raises ValueError when there is none.
     """
-    p = np.asarray(p_values, dtype=float)
-    if p.ndim != 1:
-        raise ValueError(f"p_values: got shape {p.shape}, allowed is (m,)")
-    wrong = p[~((p >= 0) & (p <= 1))]
-    if wrong.size:
-        raise ValueError(f"p_values: got {wrong[0]}, allowed are 0 to 1")
-    order = np.argsort(p)
-    scaled = p[order] * np.arange(len(p), 0, -1)
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
-    return adjusted
+    found = set(verdicts)
+    if not found:
+        raise ValueError("verdicts: got none, allowed are one or more")
+    for decisive in (UNTESTABLE, CONTRADICTED, INCONCLUSIVE):
+        if decisive in found:
+            return decisive
+    return REPRODUCED
 
 
-def _all_flipped_sums(differences: np.ndarray) -> np.ndarray:
-    """Sums of `(n,)` differences under every choice of signs, shape `(2**n,)`."""
-    sums = np.zeros(1)
-    for difference in differences:
-        sums = np.concatenate([sums + difference, sums - difference])
-    return sums
+def joint_level(comparisons: int) -> float:
+    """Level of each of so many intervals whose `joint_verdict` is wrongly `contradicted` at most 5 % of the time.
+
+    95 % for one and two (2.5 % on each side), `1 - 0.1 / k` for k above (Bonferroni). `reproduced` needs no
+    correction: with a true mean at the bound, all intervals lie above it less often than one does.
+    """
+    return 1 - 2 * ERROR / max(2, comparisons)
+
+
+def smallest_effect(interval: Interval, level: float = 0.95) -> float | None:
+    """The distance of a mean from its bound that the interval would show in 80 % of repetitions; None for one value.
+
+    `(t(level) + t(0.8)) s / sqrt(n)` with n - 1 degrees of freedom, from the interval's own width.
+    """
+    if interval.n < 2:
+        return None
+    one_sided = stats.t.ppf((1 + level) / 2, interval.n - 1)
+    half = (interval.high - interval.low) / 2
+    return float(half * (1 + stats.t.ppf(POWER, interval.n - 1) / one_sided))
+
+
+def seeds_to_decide(interval: Interval, bound: float, level: float = 0.95) -> int | None:
+    """How many values put the bound outside the interval, if their mean and spread were those of the present ones.
+
+    The smallest n with `t(level, n-1) s / sqrt(n) < |mean - bound|`; None for one value, and above 10,000.
+    """
+    if interval.n < 2:
+        return None
+    counts, widths = _half_widths(level)
+    spread = (interval.high - interval.low) / 2 / widths[interval.n - 2]  # s, or 0
+    enough = widths * spread < abs(interval.mean - bound)
+    return int(counts[enough.argmax()]) if enough.any() else None
+
+
+@cache
+def _half_widths(level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Counts from 2 to 10,000, and half the width of the interval of so many values whose s is 1."""
+    counts = np.arange(2, MOST_SEEDS + 1)
+    return counts, stats.t.ppf((1 + level) / 2, counts - 1) / np.sqrt(counts)
 
 
 def _differences(a: ArrayLike, b: ArrayLike) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What a paper's table or figure is made of: named rows, each a set of run parameters, and their runs as a DataFrame.
 
-The rows themselves are in each paper's folder; what is concluded from them is in `papers.claims` and `report`.
+The rows themselves are in each paper's folder; what is concluded from them is in `papers.judge` and `report`.
 """
 
 from collections.abc import Iterable
@@ -16,6 +16,7 @@ from sparcl_lite.store import Store
 from sparcl_lite.sweeps import find, sweep
 
 METRICS = ("class_il", "task_il", "forgetting", "flops_paper", "flops_honest", "seconds", "data_fraction")
+RECORD = ("key", "started", "commit")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,17 @@ def _frame(results: Iterable[tuple[str, RunResult]]) -> pd.DataFrame:
             "seconds": result.seconds.train,
             "data_fraction": result.data_fraction,
             "key": result.config.key,
+            "started": result.started,
+            "commit": result.environment.get("commit"),
         }
         for name, result in results
     ]
-    return pd.DataFrame(lines, columns=["row", "seed", *METRICS, "key"])
+    return pd.DataFrame(lines, columns=["row", "seed", *METRICS, *RECORD])
+
+
+def runs_of(frame: pd.DataFrame, *rows: str) -> frozenset[tuple[str, str]]:
+    """(when it began, the commit that made it) of every run of these rows; empty where runs carry no record."""
+    if not {"started", "commit"} <= set(frame.columns):
+        return frozenset()
+    runs = frame[frame["row"].isin(rows)]
+    return frozenset(zip(runs["started"], runs["commit"].fillna("unknown"), strict=True))

@@ -13,3 +13,8 @@ def measurement(store: Store, name: str) -> dict[str, Any] | None:
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
     return None
+
+
+def made_by(found: dict[str, Any]) -> frozenset[tuple[str, str]]:
+    """(time, commit) of a measurement, as claims carry it of their runs."""
+    return frozenset({("", found.get("environment", {}).get("commit") or "unknown")})

@@ -4,15 +4,17 @@ import re
 from pathlib import Path
 
 from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judged
-from sparcl_lite.report.tables import Table, comparison, scoreboard, verdict_line
+from sparcl_lite.report.tables import BESIDE_PAPER, METRIC_NAMES, Table, comparison, scoreboard, verdict_line
 from sparcl_lite.store import Store
 
-TABLE_COLUMNS = ["buffer", "method", "Class-IL paper", "Class-IL ours", "Class-IL difference", "Class-IL verdict", "n"]
+METRIC_COLUMNS = ("paper", "ours", "difference", *BESIDE_PAPER)
+TABLE_COLUMNS = ["buffer", "method", *(f"Class-IL {column}" for column in METRIC_COLUMNS), "n"]
 LIGHTCL_COLUMNS = [
-    "method", "Class-IL paper", "Class-IL ours", "Class-IL difference", "Task-IL paper", "Task-IL ours",
-    "Task-IL difference", "n",
-]  # fmt: skip
-CLAIM_COLUMNS = ["claim", "measured", "verdict"]
+    "method",
+    *(f"{metric} {column}" for metric in METRIC_NAMES.values() for column in METRIC_COLUMNS),
+    "n",
+]
+CLAIM_COLUMNS = ["claim", "measured", "verdict", "paper inside", "seeds to decide"]
 
 
 def blocks(results: Path) -> dict[str, str]:

@@ -1,19 +1,27 @@
-"""Tables that show paper | ours +- interval | verdict, as HTML in a notebook, text in a terminal, or Markdown."""
+"""Tables of paper and ours side by side, as HTML in a notebook, text in a terminal, or Markdown."""
 
 import html
-import math
 from dataclasses import dataclass, field
 
 import pandas as pd
 
-from sparcl_lite.measure.statistics import Interval, t_interval
-from sparcl_lite.papers.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, Judged
-from sparcl_lite.papers.differences import differences
+from sparcl_lite.measure.statistics import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    REPRODUCED,
+    UNTESTABLE,
+    Interval,
+    t_interval,
+)
+from sparcl_lite.papers.claims import ACCURACY_RULES, Claim
+from sparcl_lite.papers.differences import ENOUGH_SEEDS, differences, inside, printed_difference
 from sparcl_lite.papers.experiments import Experiment, Row
+from sparcl_lite.papers.verdicts import NEWER, Evidence, Judged
 
-COLOURS = {REPRODUCED: "#d5ecd9", PARTLY: "#fcefc7", NOT: "#f8d7d3", UNTESTABLE: "#eeeeee"}
+COLOURS = {REPRODUCED: "#d5ecd9", INCONCLUSIVE: "#fcefc7", CONTRADICTED: "#f8d7d3", UNTESTABLE: "#eeeeee"}
+COLOURS |= {"yes": COLOURS[REPRODUCED], "unclear": COLOURS[INCONCLUSIVE], "no": COLOURS[CONTRADICTED]}
 METRIC_NAMES = {"class_il": "Class-IL", "task_il": "Task-IL"}
-SIGNIFICANT = 0.05
+BESIDE_PAPER = ("direction", "inside")  # columns of a metric that say how our difference lies to the paper's
 
 
 @dataclass
@@ -64,23 +72,8 @@ def plus_minus(interval: Interval, digits: int = 1) -> str:
     return f"{interval.mean:.{digits}f} ± {(interval.high - interval.low) / 2:.{digits}f}"
 
 
-def direction_verdict(printed: float | None, effect: Interval) -> str:
-    """Whether ours differs from the baseline in the paper's direction.
-
-    `reproduced`: the interval of our paired difference lies on the paper's side of zero; `partly`: only its mean does;
-    `not reproduced`: the mean is on the other side; `not testable here`: fewer than two seeds, or no printed direction.
-    """
-    if not printed or math.isnan(printed) or effect.n < 2:
-        return UNTESTABLE
-    sign = 1 if printed > 0 else -1
-    low, mean = min(sign * effect.low, sign * effect.high), sign * effect.mean
-    if low > 0:
-        return REPRODUCED
-    return PARTLY if mean > 0 else NOT
-
-
 def comparison(experiment: Experiment, frame: pd.DataFrame, *, column: str = "cifar10") -> Table:
-    """The paper's table beside ours: accuracy with interval, difference to the baseline row, verdict, FLOPs."""
+    """The paper's table beside ours: accuracy, difference to the baseline row and how it lies to the paper's, FLOPs."""
     printed = experiment.printed_values(column)
     effects = {metric: differences(experiment, frame, metric).set_index("row") for metric in METRIC_NAMES}
     lines, italic = [], set()
@@ -95,7 +88,7 @@ def comparison(experiment: Experiment, frame: pd.DataFrame, *, column: str = "ci
             values = ours[metric].dropna().astype(float)
             line[f"{name} paper"] = _printed_text(printed.get((row.id, metric)))
             line[f"{name} ours"] = plus_minus(t_interval(values)) if len(values) else "-"
-            line |= _difference(row, effects[metric], printed, metric, len(values))
+            line |= _difference(experiment, row, effects[metric], metric, column, len(values))
         flops = printed.get((row.id, "flops"))
         line["FLOPs paper"] = "-" if flops is None else f"{flops['value']:.2g}".replace("e+", "e")
         line["FLOPs ours (honest)"] = f"{ours['flops_honest'].mean():.2e}".replace("e+", "e")
@@ -106,27 +99,42 @@ def comparison(experiment: Experiment, frame: pd.DataFrame, *, column: str = "ci
         lines.append(line)
     table = pd.DataFrame(lines)
     empty = [c for c in table.columns if c.endswith(" paper") and (table[c] == "-").all()]
-    unprinted = [c.replace("paper", "verdict") for c in empty if c != "FLOPs paper"]
-    return Table(table.drop(columns=[*empty, *unprinted]), _caption(column if printed else None), italic)
+    unprinted = [c.replace("paper", what) for c in empty if c != "FLOPs paper" for what in BESIDE_PAPER]
+    shown = table.drop(columns=[*empty, *unprinted])
+    return Table(shown, _caption(shown, column), italic)
 
 
-def _difference(row: Row, effects: pd.DataFrame, printed: dict, metric: str, count: int) -> dict[str, str]:
-    """Difference to the row's baseline with its mark, and the verdict; `count` runs have the metric."""
-    name = METRIC_NAMES[metric]
+def _difference(
+    experiment: Experiment, row: Row, effects: pd.DataFrame, metric: str, column: str, count: int
+) -> dict[str, str]:
+    """Difference to the row's baseline beside the paper's; `count` runs have the metric."""
+    names = [f"{METRIC_NAMES[metric]} {what}" for what in ("difference", *BESIDE_PAPER)]
     if row.against is None or not count:
-        return {f"{name} difference": "-" if row.against else "baseline", f"{name} verdict": "-"}
+        return dict(zip(names, ("-" if row.against else "baseline", "-", "-"), strict=True))
+    if seeds := tendency(experiment, row):
+        return dict(zip(names, (f"tendency, {seeds} seeds", "-", "-"), strict=True))
+    printed = printed_difference(experiment, row.id, row.against, metric, column)
     if row.id not in effects.index:
-        return {f"{name} difference": "-", f"{name} verdict": UNTESTABLE}
+        return dict(zip(names, ("-", "-", "-"), strict=True))
     line = effects.loc[row.id]
     effect = Interval(line["difference"], line["low"], line["high"], int(line["n"]))
-    mine, base = printed.get((row.id, metric)), printed.get((row.against, metric))
-    theirs = None if mine is None or base is None else mine["value"] - base["value"]
     text = ("+" if effect.mean >= 0 else "") + plus_minus(effect)
-    text += " ‡" if line["p_holm"] < SIGNIFICANT else " †" if line["p"] < SIGNIFICANT else ""
-    text += "" if theirs is None else f" (paper {theirs:+.1f})"
+    text += "" if printed is None else f" (paper {printed.value:+.1f})"
     if effect.n < count:
         text += f", n {effect.n}"  # the baseline has fewer seeds
-    return {f"{name} difference": text, f"{name} verdict": direction_verdict(theirs, effect)}
+    direction = "-" if printed is None else printed.same_direction(effect)
+    return dict(zip(names, (text, direction, yes_no(inside(effect, printed and printed.value))), strict=True))
+
+
+def tendency(experiment: Experiment, row: Row) -> int:
+    """The seeds of a row, or of its baseline, that are too few to show a difference; 0 when they are enough."""
+    seeds = min(row.seeds, experiment.row(row.against).seeds)
+    return seeds if seeds < ENOUGH_SEEDS else 0
+
+
+def yes_no(value: bool | None) -> str:
+    """`yes`, `no`, or `-` where it is not known."""
+    return "-" if value is None else "yes" if value else "no"
 
 
 def _printed_text(cell: dict | None) -> str:
@@ -135,51 +143,64 @@ def _printed_text(cell: dict | None) -> str:
     return f"{cell['value']:.2f}" + ("" if pd.isna(cell["std"]) else f" ± {cell['std']:.2f}")
 
 
-def _caption(column: str | None) -> str:
-    paper = f"Paper ({column}): its own mean ± std, italics where recalled and not confirmed. " if column else ""
-    verdict = " Verdict: is the difference on the paper's side?" if column else ""
-    return (
-        f"{paper}Ours: mean ± half of the 95 % interval over n seeds. Difference: to the row's baseline, paired by "
-        "seed; † p < 0.05 in the exact paired test (fewer than 6 seeds cannot reach it), ‡ also after Holm's "
-        f"correction over the table.{verdict}"
-    )
+def _caption(table: pd.DataFrame, column: str) -> str:
+    """What is true of this very table: its columns, and its seeds."""
+    paper = any(name.endswith(" paper") for name in table)
+    beside = any(name.endswith(BESIDE_PAPER) for name in table)
+    values = [str(text) for name in table if name.endswith("difference") for text in table[name]]
+    parts = [f"Paper ({column}): its own mean ± std, italics where recalled and not confirmed."] if paper else []
+    parts.append("Ours: mean ± half of the 95 % interval over n seeds.")
+    if any(text[0] in "+-" and text != "-" for text in values):
+        parts.append(
+            "Difference: to the row's baseline, paired by seed, ± half of its 95 % t interval; each interval stands "
+            "for itself, none is corrected for the number of rows."
+        )
+    if any(text.startswith("tendency") for text in values):
+        parts.append("Tendency: too few seeds to show a difference; see the levels.")
+    if beside:
+        parts.append(
+            "Direction: does our interval lie on the paper's side of zero (unclear: it holds zero; -: the paper's "
+            "difference is within its own error)? Inside: does the paper's difference lie in our interval?"
+        )
+    return " ".join(parts)
 
 
 def scoreboard(judged: list[Judged]) -> Table:
-    """One line per claim: statement, what was measured, verdict."""
+    """One line per claim: statement, what was measured, verdict, and how the paper's value lies to it."""
     lines = [
         {
             "claim": entry.claim.statement,
             "source": entry.claim.source,
-            "expected": _expected(entry),
-            "measured": "; ".join(_measured(entry, e) for e in entry.evidence) or entry.reason,
+            "expected": _expected(entry.claim),
+            "measured": _measured(entry),
             "verdict": entry.verdict,
+            "paper inside": yes_no(entry.paper_inside),
+            "seeds to decide": _seeds(entry),
             "notebook": entry.claim.experiment,
         }
         for entry in judged
     ]
-    return Table(
-        pd.DataFrame(lines),
-        linked="notebook",
-        caption=f"Claims; effects in points of {_units(judged)} [95 % interval]; p: of no difference from the bound, "
-        "Holm-corrected over the tests of this table",
+    caption = (
+        f"Claims; effects in points of {_units(judged)} [95 % interval, or of the level named: that with which all "
+        "intervals of the claim together err 5 % of the time]. Paper inside: do the paper's own values lie in our "
+        "intervals? Seeds to decide: how many would put the bound outside, with the present means and spreads."
     )
+    return Table(pd.DataFrame(lines), linked="notebook", caption=caption)
 
 
 def _units(judged: list[Judged]) -> str:
     names = {"class_il": "Class-IL accuracy", "accuracy": "clustering accuracy", "precision": "precision of genes"}
-    used = {entry.claim.metric for entry in judged if entry.claim.rule in ("above", "not_below")}
+    used = {entry.claim.metric for entry in judged if entry.claim.rule in ACCURACY_RULES}
     return ", ".join(name for metric, name in names.items() if metric in used) or names["class_il"]
 
 
-def _expected(entry: Judged) -> str:
-    claim = entry.claim
+def _expected(claim: Claim) -> str:
     texts = {
         "not_below": f"at most {claim.margin:g} lower",
         "above": f"above {claim.margin:g}" + ("" if claim.expected is None else f" (paper {claim.expected:+g})"),
-        "flops_ratio": f"{claim.ratio:g}x" if claim.ratio else "",
+        "honest_flops": f"{claim.ratio:g}x" if claim.ratio else "",
         "flops_below": "fewer FLOPs",
-        "memory_saving": f"{claim.ratio:.0%} less" if claim.ratio else "",
+        "held_memory": f"{claim.ratio:.0%} less" if claim.ratio else "",
         "memory_ratio": f"{claim.ratio:g}x less" if claim.ratio else "",
         "memory_measured": f"{claim.ratio:g}x less" if claim.ratio else "",
         "step_speedup": f"{claim.ratio:g}x" if claim.ratio else "",
@@ -190,17 +211,35 @@ def _expected(entry: Judged) -> str:
     return texts[claim.rule]
 
 
-def _measured(entry: Judged, evidence) -> str:
-    where = f"{evidence.a} vs {evidence.b}: "
-    effect = evidence.effect
-    if entry.claim.rule.startswith(("flops", "memory", "step", "converges", "slope")) or effect.n == 0:
+def _measured(entry: Judged) -> str:
+    """Every comparison in words, then what a reader has to know of all of them."""
+    sampled = entry.claim.rule in ACCURACY_RULES
+    parts = [_comparison(e, sampled) for e in entry.evidence] or [entry.reason]
+    if sampled and len(entry.evidence) > 2:
+        parts.append(f"{100 * entry.claim.level:.1f} % intervals")
+    parts += [entry.claim.note] if entry.claim.note else []
+    parts += [NEWER] if entry.rule_first is False else []
+    return "; ".join(parts)
+
+
+def _comparison(evidence: Evidence, sampled: bool) -> str:
+    where, effect = f"{evidence.a} vs {evidence.b}: ", evidence.effect
+    if not sampled or effect.n == 0:
         return where + evidence.note
+    paper = "" if evidence.paper is None else f", paper {evidence.paper:+.1f}"
     if effect.n == 1:
-        return where + f"{effect.mean:+.1f} ({evidence.note})"
-    return where + f"{effect.mean:+.1f} [{effect.low:.1f}, {effect.high:.1f}], p {evidence.p_holm:.3f}, n {effect.n}"
+        return where + f"{effect.mean:+.1f} ({evidence.note}){paper}"
+    return where + f"{effect.mean:+.1f} [{effect.low:.1f}, {effect.high:.1f}], n {effect.n}{paper}"
+
+
+def _seeds(entry: Judged) -> str:
+    """Seeds that would decide what is open; `-` where it is decided, or seeds are not what is missing."""
+    if entry.verdict != INCONCLUSIVE or entry.claim.rule not in ACCURACY_RULES:
+        return "-"
+    return "over 10,000" if entry.seeds_to_decide is None else str(entry.seeds_to_decide)
 
 
 def verdict_line(judged: list[Judged]) -> str:
-    """`5 reproduced, 1 partly, 2 not reproduced, 1 not testable here`."""
+    """`5 reproduced, 1 contradicted, 2 inconclusive, 1 not testable here`."""
     verdicts = [entry.verdict for entry in judged]
-    return ", ".join(f"{verdicts.count(v)} {v}" for v in (REPRODUCED, PARTLY, NOT, UNTESTABLE))
+    return ", ".join(f"{verdicts.count(v)} {v}" for v in (REPRODUCED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE))

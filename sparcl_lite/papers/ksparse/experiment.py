@@ -57,6 +57,10 @@ class ClusteringExperiment:
         """The row of that id; KeyError when there is none."""
         return {row.id: row for row in self.rows}[row_id]
 
+    def printed_values(self, column: str) -> dict[tuple[str, str], dict[str, Any]]:
+        """The paper's numbers by (row, metric): none, for only its abstract could be had."""
+        return {}
+
     def configs(self, row: Row, seeds: int) -> list[ClusteringConfig]:
         """The row's configurations, for up to `seeds` seeds (never more than its evidence needs)."""
         count = min(seeds, row.seeds)
@@ -120,4 +124,6 @@ def _line(row: Row, result: ClusteringResult) -> dict[str, Any]:
         "cpu_seconds": result.cpu_seconds,
         "peak_memory_bytes": result.peak_memory_bytes,
         "nonzeros": result.nonzeros,
+        "started": result.started,
+        "commit": result.environment.get("commit"),
     }

@@ -1,28 +1,20 @@
-"""Verdicts on K-sparse's claims, from stored clusterings."""
+"""Rules of K-sparse's claims beside those of all papers, over clusterings."""
 
 import numpy as np
 import pandas as pd
 
-from sparcl_lite.measure.statistics import Interval
-from sparcl_lite.papers.claims import NOT, REPRODUCED, Claim, Evidence, Judged, claims, judge, nothing_known
+from sparcl_lite.measure.statistics import CONTRADICTED, REPRODUCED, Interval
+from sparcl_lite.papers.claims import Claim
+from sparcl_lite.papers.experiments import runs_of
+from sparcl_lite.papers.judge import Rule, nothing_known
 from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment
-from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS
+from sparcl_lite.papers.verdicts import Evidence
 from sparcl_lite.store import Store
 
-ALL_SEEDS = 10  # no row's evidence has more
 
-
-def judged(store: Store, *, profile: str, seeds: int = ALL_SEEDS) -> list[Judged]:
-    """Every claim with its verdict, from the clusterings beside the training runs of `store`; makes none."""
-    experiments = {name: make(profile=profile) for name, make in EXPERIMENTS.items()}
-    frames = {name: e.stored(seeds=seeds, store=store) for name, e in experiments.items()}
-    return judge_claims(experiments, frames)
-
-
-def judge_claims(experiments: dict[str, ClusteringExperiment], frames: dict[str, pd.DataFrame]) -> list[Judged]:
-    """Verdicts on the claims that belong to the given experiments."""
-    listed = [claim for claim in claims("ksparse") if claim.experiment in experiments]
-    return judge(listed, experiments, frames, {"converges": _converges, "slope_between": _slope_between})
+def rules(_: Store) -> dict[str, Rule]:
+    """Rules by name; none looks at a measurement beside the runs."""
+    return {"converges": _converges, "slope_between": _slope_between}
 
 
 def log_slope(sizes: np.ndarray, seconds: np.ndarray) -> float:
@@ -45,8 +37,8 @@ def _converges(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFra
     fallen = max(trace[-1] / trace[0] for trace in traces)
     effect = Interval(float(last.mean()), float(last.min()), float(last.max()), len(last))
     note = f"last change up to {last.max():.1%} of the first value, of which up to {fallen:.0%} is left, n {len(last)}"
-    outcome = REPRODUCED if last.max() < claim.margin and fallen < 1 else NOT
-    return Evidence(a, "its start", effect, note=note, outcome=outcome)
+    outcome = REPRODUCED if last.max() < claim.margin and fallen < 1 else CONTRADICTED
+    return Evidence(a, "its start", effect, note=note, outcome=outcome, runs=runs_of(frame, a))
 
 
 def _slope_between(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
@@ -61,6 +53,5 @@ def _slope_between(claim: Claim, experiment: ClusteringExperiment, frame: pd.Dat
     cost = f"{top['seconds']:.0f} s, {top['peak_memory_bytes'] / 1e9:.1f} GB"
     note = f"slope {slope:.2f} of CPU time; {top['cells']:,.0f} cells in {cost}"
     low, high = claim.between
-    return Evidence(
-        a, b, Interval(slope, slope, slope, 1), note=note, outcome=REPRODUCED if low <= slope <= high else NOT
-    )
+    outcome = REPRODUCED if low <= slope <= high else CONTRADICTED
+    return Evidence(a, b, Interval(slope, slope, slope, 1), note=note, outcome=outcome, runs=runs_of(frame, *wanted))

@@ -12,7 +12,7 @@ from sparcl_lite.papers.ksparse.sizes import chosen_eta
 
 SIMULATED_CLASSES, SIMULATED_CELLS, SIMULATED_GENES = 4, 600, 10_000
 SCRIPTED_COMPONENTS = 5  # principal components in the authors' scripts
-DECIDING, OTHERS = 10, 3  # seeds of rows that decide a claim (the smallest exact p is then 2/1024), and of the others
+DECIDING, OTHERS = 10, 3  # seeds of rows that decide a claim, and of the others
 LABELS = {
     "pca": "PCA + k-means",
     "spectral": "spectral",

@@ -1,4 +1,4 @@
-"""Verdicts on SparCL's claims: measured speed beside the rules of all papers."""
+"""Rules of SparCL's claims beside those of all papers: measured speed."""
 
 from functools import partial
 from typing import Any
@@ -6,34 +6,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sparcl_lite.measure.statistics import Interval
-from sparcl_lite.papers.claims import NOT, REPRODUCED, Claim, Evidence, Judged, claims, judge, nothing_known
+from sparcl_lite.measure.statistics import t_interval
+from sparcl_lite.papers.claims import Claim
 from sparcl_lite.papers.experiments import Experiment
-from sparcl_lite.papers.measured import measurement
+from sparcl_lite.papers.judge import Rule, nothing_known
+from sparcl_lite.papers.measured import made_by, measurement
+from sparcl_lite.papers.verdicts import Evidence, from_seeds
 from sparcl_lite.store import Store
 
 STEPS = "sweep-resnet18-64"  # what `sparcl-lite bench sweep` measured at the paper's width
 
 
-def judge_claims(experiments: dict[str, Experiment], frames: dict[str, pd.DataFrame], store: Store) -> list[Judged]:
-    """Verdicts on the claims that belong to the given experiments, also from the benchmarks beside `store`'s runs."""
-    listed = [claim for claim in claims("sparcl") if claim.experiment in experiments]
-    return judge(listed, experiments, frames, {"step_speedup": partial(_step_speedup, measurement(store, STEPS))})
+def rules(store: Store) -> dict[str, Rule]:
+    """Rules by name, which look at the benchmarks beside `store`'s runs."""
+    return {"step_speedup": partial(_step_speedup, measurement(store, STEPS))}
 
 
 def _step_speedup(
     steps: dict[str, Any] | None, claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str
 ) -> Evidence:
-    """Dense over sparse time of a training step, which has to reach the ratio in the median of alternating rounds."""
+    """Dense over sparse time of a training step, whose mean over alternating rounds has to be above the ratio."""
     level = str(experiment.row(a).values["sparse"].sparsity)
     if steps is None or level not in steps["rounds_ms"]:
         return nothing_known(a, b, "not measured")
     rounds = steps["rounds_ms"]
-    ratios = np.array(rounds[steps["dense_layout"]]) / np.array(rounds[level])
-    effect = Interval(float(np.median(ratios)), float(ratios.min()), float(ratios.max()), len(ratios))
-    threads = steps["settings"]["threads"]
+    effect = t_interval(np.array(rounds[steps["dense_layout"]]) / np.array(rounds[level]), claim.level)
     note = (
-        f"{effect.mean:.2f}x (from {effect.low:.2f} to {effect.high:.2f} in {effect.n} rounds) a step, "
-        f"{threads} threads of {steps['environment']['processor']}, against PyTorch's faster layout"
+        f"{effect.mean:.2f}x [{effect.low:.2f}, {effect.high:.2f}] a step, {effect.n} rounds, "
+        f"{steps['settings']['threads']} threads of {steps['environment']['processor']}, "
+        "against PyTorch's faster layout"
     )
-    return Evidence(a, b, effect, note=note, outcome=REPRODUCED if effect.mean >= claim.ratio else NOT)
+    return from_seeds(claim, a, b, effect, paper=claim.ratio, note=note, runs=made_by(steps))

@@ -174,8 +174,8 @@ def attribution(frame: pd.DataFrame) -> pd.DataFrame:
         ("dense+mask", "masked loss alone: dense, masked loss - dense", "dense"),
         ("sparse+mask", "sparsity alone, both masked: sparse - dense", "dense+mask"),
     ]
-    table = compared(pairs, frame, "class_il").drop(columns="p").rename(columns={"label": "comparison", "p_holm": "p"})
-    table = table[["comparison", "difference", "low", "high", "p", "n"]]
+    table = compared(pairs, frame, "class_il").rename(columns={"label": "comparison"})
+    table = table[["comparison", "difference", "low", "high", "n"]]
     table.attrs["verdict"] = _words(*table["low"], n=int(table["n"].min()))
     return table
 

@@ -1,20 +1,24 @@
 """Figures of the studies: data removal, one parameter at a time, and confounders."""
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sparcl_lite.measure.statistics import t_interval
-from sparcl_lite.papers.claims import NOT, PARTLY, REPRODUCED, UNTESTABLE, Judged
-from sparcl_lite.papers.differences import differences
-from sparcl_lite.papers.experiments import Experiment
-from sparcl_lite.report.figures.style import OURS, PALETTE, interval_bars
+from sparcl_lite.measure.statistics import CONTRADICTED, INCONCLUSIVE, REPRODUCED, UNTESTABLE, t_interval
+from sparcl_lite.papers.claims import ACCURACY_RULES
+from sparcl_lite.papers.differences import ENOUGH_SEEDS, differences
+from sparcl_lite.papers.experiments import Experiment, Row
+from sparcl_lite.papers.verdicts import NEWER, Judged
+from sparcl_lite.report.figures.style import OURS, PALETTE, PAPER, interval_bars
 
 OUTCOMES = {
     REPRODUCED: PALETTE["der"],
-    PARTLY: PALETTE["er"],
-    NOT: PALETTE["sparcl"],
+    INCONCLUSIVE: PALETTE["er"],
+    CONTRADICTED: PALETTE["sparcl"],
     UNTESTABLE: PALETTE["sgd"],
 }
 REMOVALS = {"stages": "in stages (DDR)", "one_shot": "one-shot, at the cut-off", "random": "random samples, in stages"}
@@ -39,15 +43,20 @@ def removal(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, pd.Dat
 
 
 def one_at_a_time(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """Differences to the default for each changed parameter, beside dense and sparse accuracy by buffer size."""
-    points = differences(experiment, frame)
-    points = points[points["against"] == "default"].reset_index(drop=True)
+    """Accuracy with each parameter changed, and by default (dotted), beside dense and sparse by buffer size.
+
+    Levels, not differences: these rows have few seeds and share one default.
+    """
+    shown = [row for row in experiment.rows if row.id == "default" or row.against == "default"]
+    points = pd.DataFrame(_levels(shown, frame))
     buffers = _by_buffer(experiment, frame)
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.6, 4.4), width_ratios=(3, 2), layout="constrained")
     y = _grouped([row.partition("=")[0] for row in points["row"]])
-    interval_bars(left, points, "difference", y, color=PALETTE["sparcl"])
-    left.axvline(0, color="#666666", linewidth=0.8)
-    left.set(xlabel="Class-IL against the default (points)", yticks=y, yticklabels=points["label"])
+    interval_bars(left, points, "class_il", y, color=PALETTE["sparcl"])
+    for value in points.loc[points["row"] == "default", "class_il"]:
+        left.axvline(value, color="#666666", linewidth=0.8, linestyle=":")
+    seeds = f"{points['n'].min()} seeds or more" if len(points) else "no runs"
+    left.set(xlabel=f"Class-IL accuracy (%), {seeds}", yticks=y, yticklabels=points["label"])
     for kind, name, beside in (("dense", "DER++", 0.95), ("sparse", "SparCL-DER++", 1.05)):
         line = buffers[buffers["kind"] == kind]
         error = [line["class_il"] - line["low"], line["high"] - line["class_il"]]
@@ -63,17 +72,23 @@ def one_at_a_time(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, 
     return figure, pd.concat([points, buffers], ignore_index=True)
 
 
+def _levels(rows: Iterable[Row], frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Class-IL of each row that has runs, with its interval."""
+    for row in rows:
+        values = frame.loc[frame["row"] == row.id, "class_il"]
+        if len(values):
+            mean = t_interval(values)
+            yield {"row": row.id, "label": row.label, "class_il": mean.mean, "low": mean.low, "high": mean.high,
+                   "n": mean.n}  # fmt: skip
+
+
 def _by_buffer(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
     base = experiment.row("default").values["buffer_size"]
     lines = []
-    for row in experiment.rows:
-        kind, _, size = row.id.partition("-")
-        if row.id == "default":
-            kind, size = "sparse", str(base)
-        values = frame.loc[frame["row"] == row.id, "class_il"]
-        if kind in ("dense", "sparse") and size.isdigit() and len(values):
-            mean = t_interval(values)
-            lines.append({"kind": kind, "buffer": int(size), "class_il": mean.mean, "low": mean.low, "high": mean.high})
+    for line in _levels(experiment.rows, frame):
+        kind, _, size = line["row"].partition("-") if line["row"] != "default" else ("sparse", "", str(base))
+        if kind in ("dense", "sparse") and size.isdigit():
+            lines.append(line | {"kind": kind, "buffer": int(size)})
     return pd.DataFrame(lines, columns=["kind", "buffer", "class_il", "low", "high"]).sort_values(["kind", "buffer"])
 
 
@@ -91,20 +106,25 @@ def against_each(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, p
     y = np.arange(len(points))[::-1]
     interval_bars(ax, points, "difference", y, color=OURS)
     ax.axvline(0, color="#666666", linewidth=0.8)
-    names = [f"{line.label}  −  {labels[line.against]}" for line in points.itertuples()]
+    names = [f"{line.label}  −  {labels[line.against]}{_few(line.n)}" for line in points.itertuples()]
     ax.set(xlabel="difference in Class-IL (points), 95 % interval", yticks=y, yticklabels=names)
     return figure, points
 
 
+def _few(n: int) -> str:
+    return f" (tendency, n {n})" if n < ENOUGH_SEEDS else ""
+
+
 def effects(judged: list[Judged]) -> tuple[Figure, pd.DataFrame]:
-    """Every comparison of accuracies that decides a claim: effect, interval, and the bound it has to stay above."""
+    """Every comparison of accuracies that decides a claim: effect, interval, bound, and the paper's own difference."""
     points = pd.DataFrame(
-        {"claim": entry.claim.id, "comparison": f"{e.a} − {e.b}", "effect": e.effect.mean, "low": e.effect.low,
-         "high": e.effect.high, "n": e.effect.n, "outcome": e.outcome,
-         "bound": entry.claim.margin if entry.claim.rule == "above" else -entry.claim.margin}
+        {"claim": entry.claim.id + "*" * (entry.rule_first is False), "comparison": f"{e.a} − {e.b}",
+         "effect": e.effect.mean, "low": e.effect.low, "high": e.effect.high, "n": e.effect.n,
+         "level": entry.claim.level, "outcome": e.outcome, "bound": entry.claim.bound,
+         "paper": np.nan if e.paper is None else e.paper}
         for entry in judged
         for e in entry.evidence
-        if entry.claim.rule in ("above", "not_below") and e.effect.n
+        if entry.claim.rule in ACCURACY_RULES and e.effect.n
     )  # fmt: skip
     figure, ax = plt.subplots(figsize=(6.6, 0.24 * max(4, len(points)) + 0.9), layout="constrained")
     y = np.arange(len(points))[::-1]
@@ -114,10 +134,12 @@ def effects(judged: list[Judged]) -> tuple[Figure, pd.DataFrame]:
             interval_bars(ax, points[chosen], "effect", y[chosen], color=colour, label=outcome)
     if len(points):
         ax.plot(points["bound"], y, "|", color="#000000", markersize=9, label="bound")
+        ax.plot(points["paper"], y, "D", mfc="none", color=PAPER, markersize=4, label="paper")
         names = [f"{line.claim}: {line.comparison}" for line in points.itertuples()]
         ax.set(yticks=y, yticklabels=names)
         ax.tick_params(axis="y", labelsize=6.5)
         figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=5)
     ax.axvline(0, color="#666666", linewidth=0.8)
-    ax.set(xlabel="paired difference in accuracy (points)")
+    newer = len(points) and points["claim"].str.endswith("*").any()
+    ax.set(xlabel="paired difference in accuracy (points)" + (f"; * {NEWER}" if newer else ""))
     return figure, points
