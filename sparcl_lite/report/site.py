@@ -14,7 +14,7 @@ import nbformat
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import notebooks_folder
-from sparcl_lite.report.readme import filled
+from sparcl_lite.report import documents
 from sparcl_lite.report.tables import Table
 
 LONG = {"lightcl_ablation", "sparcl_confounders", "sparcl_sensitivity"}  # left out unless named
@@ -112,11 +112,11 @@ def reproduce(notebooks: list[Path], folder: Path, common: dict[str, Any], chose
 def render(notebooks: list[Path]) -> None:
     """Execute the committed notebooks in place, with their own parameters, from the committed results.
 
-    Their figures go to `figures/`, and the tables of the README are written anew.
+    Their figures go to `figures/`, and the tables of README.md and docs/results.md are written anew.
     """
     root = notebooks_folder().parent
-    readme, figures = root / "README.md", root / "figures"
-    readme.write_text(filled(readme.read_text(encoding="utf-8"), root / "results"), encoding="utf-8")
+    figures = root / "figures"
+    documents.render(root)
     for notebook in notebooks:
         executed = execute(notebook, notebook, {"figures": os.path.relpath(figures, notebook.parent)})
         nbformat.write(_tidy(nbformat.read(executed, as_version=4)), executed)
