@@ -60,10 +60,7 @@ def test_cells_of_the_comparison(compared):
     assert near["Class-IL ours"] == "62.0 ± 2.5"
     assert near["Class-IL difference"] == f"+2.0 ± 2.5 (paper {sparse - dense:+.1f})"
     assert (near["Class-IL direction"], near["Class-IL inside"]) == ("unclear", "yes")  # our interval holds zero
-    assert (other["Class-IL direction"], other["Class-IL inside"]) == (
-        "-",
-        "no",
-    )  # the paper's +0.9 is within its error
+    assert (other["Class-IL direction"], other["Class-IL inside"]) == ("-", "no")  # +0.9 is within its error
     assert near["FLOPs paper"] == f"{printed['sparcl-der++-0.75-200', 'cifar10/flops']:.2g}".replace("e+", "e")
 
 
@@ -186,11 +183,11 @@ def test_text_of_a_table_is_escaped():
 
 
 def test_index_page_escapes_text(tmp_path):
-    claim = Claim(id="x", statement="<b>a & b</b>", source="s", rule="untestable", experiment="", comparisons=[],
+    claim = Claim(id="x", statement="<b>a & b</b>", source="s", rule="untestable", experiment="e", comparisons=[],
                   reason="<i>why</i>")  # fmt: skip
     (tmp_path / "report").mkdir()
     pages = [tmp_path / "report" / "a&b.html"]
-    index = site.write_index(tmp_path, pages, scoreboard(judge([claim], {}, {})), "1 <of> 1", "by <me>")
+    index = site.write_index(tmp_path, pages, scoreboard(judge([claim], {"e": ONE}, {})), "1 <of> 1", "by <me>")
     page = index.read_text(encoding="utf-8")
     for raw in ("<b>a", "<i>why", "<of>", "<me>", 'href="a&b', ">a&b<"):
         assert raw not in page

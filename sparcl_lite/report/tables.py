@@ -40,7 +40,7 @@ class Table:
     def _repr_html_(self) -> str:
         styler = self.frame.style.hide(axis="index").set_uuid("kit").set_caption(html.escape(self.caption))
         styler = styler.format(escape="html").format_index(escape="html", axis="columns")
-        if self.linked:
+        if self.linked in self.frame:
             styler = styler.format(_link, subset=[self.linked])
         styler = styler.map(lambda v: f"background-color: {COLOURS[v]}" if v in COLOURS else "")
         styles = pd.DataFrame("", index=self.frame.index, columns=self.frame.columns)
