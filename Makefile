@@ -31,10 +31,10 @@ help: ## show this list
 reproduce: $(INSTALLED) ## train, run every notebook, write build/report/index.html and the scoreboard of claims
 	$(VENV)/bin/sparcl-lite reproduce --profile $(PROFILE) --seeds $(SEEDS) $(if $(SCHEDULER),--scheduler $(SCHEDULER) )--output build $(NOTEBOOKS)
 
-test: $(INSTALLED) ## run the test suite, then compare every committed notebook with its stored outputs
+test: $(INSTALLED) ## run the test suite, then run every committed notebook twice and compare it with its stored outputs
 	@status=0; \
 	$(PY) -m pytest --numprocesses 2 --dist loadfile || status=$$?; \
-	PYTHONPATH=tests $(PY) -m pytest -p nbval_stderr --numprocesses 2 --dist loadfile \
+	PYTHONPATH=tests $(PY) -m pytest -p nbval_twice --numprocesses 2 --dist loadfile \
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks || status=$$?; \
 	exit $$status
 

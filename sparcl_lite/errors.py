@@ -3,3 +3,7 @@
 
 class KitError(RuntimeError):
     """Wrong input, missing data or an unusable place; the message is one clear line."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: that line, in place of the calls that led to it."""
+        return [f"{type(self).__name__}: {self}"]

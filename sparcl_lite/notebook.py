@@ -1,7 +1,8 @@
 """What a notebook needs beyond its thin cells: checked parameters, its store, and one place for its figures."""
 
+import ast
+from collections.abc import Container, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,7 +11,7 @@ from sparcl_lite.config import explain
 from sparcl_lite.errors import KitError
 from sparcl_lite.store import Store
 
-HIDDEN = {"In", "Out", "exit", "quit", "get_ipython", "open"}
+INJECTED = "# Parameters\n"  # how the cell begins in which papermill sets parameters
 
 
 class NotebookParameters(BaseModel):
@@ -39,14 +40,18 @@ class NotebookParameters(BaseModel):
 
     @classmethod
     def checked(cls, namespace: dict[str, Any]) -> Self:
-        """The parameters as the notebook's cells so far (and papermill) set them.
+        """The parameters as the notebook's cells (and papermill) have set them last; `namespace` is its `globals()`.
 
-        Raises `KitError` on an unknown name, where papermill only warns, and on a wrong type or value.
+        Raises `KitError` on an unknown name, where papermill only warns, and on a wrong type or value. Names that the
+        rest of the notebook makes are no parameters, so that it may run again in the same kernel.
         """
+        allowed = ", ".join(cls.model_fields)
+        for name in names_set(namespace.get("In", []), cls.model_fields):
+            if name not in cls.model_fields:
+                raise KitError(f"{name} is not a parameter (parameters here: {allowed})")
         try:
-            return cls(**plain_values(namespace))
+            return cls(**{name: namespace[name] for name in cls.model_fields if name in namespace})
         except ValidationError as error:
-            allowed = ", ".join(cls.model_fields)
             raise KitError(f"{explain(error)} (parameters here: {allowed})") from None
 
     def shared(self) -> dict[str, Any]:
@@ -62,13 +67,43 @@ class NotebookParameters(BaseModel):
         return experiment.run(seeds=self.seeds, store=self.open_store(), scheduler=self.scheduler or None)
 
 
-def plain_values(namespace: dict[str, Any]) -> dict[str, Any]:
-    """The plain values (numbers, texts, lists, ...) among the public names of a notebook."""
-    return {
-        name: value
-        for name, value in namespace.items()
-        if not name.startswith("_") and name not in HIDDEN and not isinstance(value, ModuleType) and not callable(value)
-    }
+def names_set(cells: Sequence[str], known: Container[str]) -> list[str]:
+    """Names given by the parameters cell executed last, the last of `cells` that sets a known one, and by papermill's.
+
+    `cells` are the sources of all executed cells, in order: `In` of a kernel.
+    """
+    names: list[str] = []
+    for source in reversed(cells):
+        found, injected = _plain_names(source), source.startswith(INJECTED)
+        sets_known = any(name in known for name in found)
+        if injected or sets_known:
+            names = found + names
+        if sets_known and not injected:
+            break
+    return names
+
+
+def _plain_names(source: str) -> list[str]:
+    """Names that a cell gives literal values, as parameters have, and not what it computes, loops over or defines."""
+    try:
+        lines = ast.parse(source).body
+    except SyntaxError:
+        return []
+    return [
+        target.id
+        for line in lines
+        if isinstance(line, ast.Assign | ast.AnnAssign) and _is_literal(line.value)
+        for target in getattr(line, "targets", None) or [line.target]
+        if isinstance(target, ast.Name)
+    ]
+
+
+def _is_literal(value: ast.expr | None) -> bool:
+    try:
+        ast.literal_eval(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def notebooks_folder() -> Path:

@@ -1,12 +1,13 @@
 """Committed notebooks are whole and show no machine; each runs from nothing, with real training and real outputs."""
 
+import ast
 import copy
-import json
 import re
 from pathlib import Path
 
 import nbformat
 import pandas as pd
+import papermill
 import pytest
 
 from sparcl_lite.clustering.runs import beside as clusterings
@@ -202,8 +203,16 @@ class Parameters(NotebookParameters):
     sparsities: list[float]
 
 
+def session(*cells, **values):
+    """The namespace of a notebook in which these cells were executed, one after the other."""
+    namespace = {"In": ["", *cells], "open": open} | values
+    for cell in cells:
+        exec(cell, namespace)
+    return namespace
+
+
 def test_parameters_are_those_of_the_namespace():
-    p = Parameters.checked({"profile": "smoke", "sparsities": [0.9, 1], "_i1": "source", "json": json, "open": open})
+    p = Parameters.checked(session('import json\nprofile, _i1 = "smoke", 3', "sparsities = [0.9, 1]"))
     assert (p.profile, p.sparsities, p.seeds) == ("smoke", [0.9, 1.0], 10)
     assert p.shared() == {"profile": "smoke"}
     assert Parameters.checked({"dataset": "digits", "sparsities": []}).shared()["dataset"] == "digits"
@@ -211,21 +220,84 @@ def test_parameters_are_those_of_the_namespace():
     assert Parameters.checked({"sparsities": [], "evidence": ""}).open_store().also_read == []
 
 
-@pytest.mark.parametrize(
-    ("namespace", "part"),
-    [
-        ({"sparsity": 0.9}, "sparsity is not a parameter"),  # for `sparsities`
-        ({"seeds": "1"}, "seeds = '1': input should be a valid integer"),
-        ({"seeds": 0}, "seeds = 0: input should be greater than or equal to 1"),
-        ({"seeds": 1.5}, "seeds = 1.5: input should be a valid integer"),
-        ({"profile": 3}, "profile = 3: input should be a valid string"),
-        ({"sparsities": 0.9}, "sparsities = 0.9: input should be a valid list"),
-        ({"sparsities": ["a"]}, "sparsities.0 = 'a': input should be a valid number"),
-    ],
-)
-def test_wrong_parameters_are_named_with_what_is_allowed(namespace, part):
+WRONG = {
+    "sparsity = 0.9": "sparsity is not a parameter",  # for `sparsities`
+    "seeds = '1'": "seeds = '1': input should be a valid integer",
+    "seeds = 0": "seeds = 0: input should be greater than or equal to 1",
+    "seeds = 1.5": "seeds = 1.5: input should be a valid integer",
+    "profile = 3": "profile = 3: input should be a valid string",
+    "sparsities = 0.9": "sparsities = 0.9: input should be a valid list",
+    "sparsities = ['a']": "sparsities.0 = 'a': input should be a valid number",
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_wrong_parameters_are_named_with_what_is_allowed(line):
     with pytest.raises(KitError) as error:
-        Parameters.checked({"sparsities": []} | namespace)
-    assert part in str(error.value)
+        Parameters.checked(session(f"sparsities = []\n{line}"))
+    assert WRONG[line] in str(error.value)
     assert "profile, dataset, seeds, store, evidence, scheduler, figures, sparsities" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_misspelt_name_is_told_before_what_lacks_for_it():
+    with pytest.raises(KitError, match=r"^sparsity is not a parameter"):
+        Parameters.checked(session("sparsity = [0.9]\nseeds = 2"))
+
+
+CELL = "sparsities = [0.9]\nseeds = 2  # at most"
+CHECK = "p = None  # Parameters.checked(globals())"
+BODY = """import math
+runs: int = 3
+for number in range(2):
+    half = [value / 2 for value in range(number)]
+def f(x): return x
+total, store = f(runs), str(runs)"""
+
+
+def test_what_the_notebook_makes_is_no_parameter():
+    again = [CELL, CHECK, BODY, "!echo a cell that is no Python", CELL, CHECK]
+    namespace = session(*(cell for cell in again if "!" not in cell), In=again)
+    assert Parameters.checked(namespace).seeds == 2
+
+
+def test_a_mended_name_needs_no_new_kernel():
+    misspelt = "sparsities = []\nsedes = 3"
+    cells = [misspelt, CHECK]
+    with pytest.raises(KitError, match="sedes is not a parameter"):
+        Parameters.checked(session(*cells))
+    mended = session(*cells, CELL, CHECK)
+    assert Parameters.checked(mended).seeds == 2
+    with pytest.raises(KitError, match="sedes is not a parameter"):  # also after a pass without fault
+        Parameters.checked(session(CELL, CHECK, BODY, misspelt, CHECK))
+
+
+def test_what_papermill_sets_is_checked():
+    injected = "# Parameters\nsedes = 3\n"
+    with pytest.raises(KitError, match="sedes is not a parameter"):
+        Parameters.checked(session(CELL, injected, CHECK))
+    with pytest.raises(KitError, match="sedes is not a parameter"):
+        Parameters.checked(session(CELL, "# Parameters\nseeds = 1\nsedes = 3\n", CHECK))
+    mended = session(CELL, injected, CHECK, CELL, "# Parameters\nseeds = 3\n", CHECK)
+    assert Parameters.checked(mended).seeds == 3
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_notebook_overwrites_a_parameter(path):
+    parameters, *cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    assert "parameters" in parameters.metadata["tags"]
+    lines = [line for cell in cells for line in ast.parse(cell.source).body if not isinstance(line, ast.ClassDef)]
+    names = [node for line in lines for node in ast.walk(line) if isinstance(node, ast.Name)]
+    made = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+    assert made & (NotebookParameters.model_fields.keys() | site.parameters_of(path)) == set()
+
+
+@pytest.mark.slow
+def test_papermill_stops_at_a_misspelt_name_with_one_line(tmp_path):
+    (path,) = (path for path in NOTEBOOKS if path.stem == "claims")
+    with pytest.raises(papermill.PapermillExecutionError) as error:
+        papermill.execute_notebook(
+            str(path), str(tmp_path / "out.ipynb"), {"sedes": 1}, cwd=str(path.parent), progress_bar=False
+        )
+    assert re.match(r"sedes is not a parameter .*\(parameters here: profile, .*\)$", error.value.evalue)
+    assert error.value.traceback == [f"KitError: {error.value.evalue}"]
