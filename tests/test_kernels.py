@@ -1,7 +1,10 @@
 """The sparse kernels against torch's autograd on masked dense weights."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import sparcl_lite
 from sparcl_lite.sparsity.engine.layers import EVERYTHING, SparseConvolution, flat
 from sparcl_lite.sparsity.kernels import convolution, layout
 from sparcl_lite.sparsity.kernels.index import scatter
@@ -180,3 +184,28 @@ print(torch.get_num_threads())
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "1"
+
+
+WITHOUT_CACHE = """
+import numpy as np
+from sparcl_lite.sparsity.kernels import convolution, index, layout, normalisation
+x = layout.aligned(1, 1, 4, 4, 16)
+layout.pack(np.ones((1, 1, 2, 2), np.float32), x.reshape(-1), 0)
+print(x.sum())
+"""
+
+
+@pytest.mark.slow
+def test_kernels_need_no_folder_for_compiled_code(tmp_path):
+    """A file in the place of `__pycache__`, and a home that is none, bind every user, root too."""
+    package = Path(sparcl_lite.__file__).parent
+    shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
+    (tmp_path / package.name / "sparsity" / "kernels" / "__pycache__").touch()
+    environment = {n: v for n, v in os.environ.items() if n not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    environment |= {"HOME": "/dev/null", "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", WITHOUT_CACHE]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "4.0\n"), done.stderr
+    assert done.stderr.count("no folder for compiled kernels can be written to") == 1
+    assert "NUMBA_CACHE_DIR" in done.stderr
+    assert "Traceback" not in done.stderr

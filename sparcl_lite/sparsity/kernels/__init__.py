@@ -4,9 +4,33 @@ Numba's pool of threads starts here, once: at its start it sets the OpenMP threa
 are PyTorch's too. They are put back, for a run's bits depend on their number.
 """
 
+import warnings
+
 import numba
 import torch
 
 _before = torch.get_num_threads()
 numba.set_num_threads(numba.get_num_threads())  # starts the pool
 torch.set_num_threads(_before)
+
+
+def _probe():
+    pass
+
+
+def _can_cache() -> bool:
+    """Whether numba may keep compiled kernels beside this file, in $NUMBA_CACHE_DIR or in the user's cache."""
+    try:
+        numba.njit(cache=True)(_probe)
+    except RuntimeError:
+        warnings.warn(
+            "no folder for compiled kernels can be written to (set NUMBA_CACHE_DIR): every process compiles them anew",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+#: Of every kernel; those that are called from Python are kept compiled where there is a place for it.
+OPTIONS = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+CACHED = OPTIONS | {"cache": _can_cache()}

@@ -8,9 +8,9 @@ within a tile: what the tile reads of all input channels stays in the cache mean
 import numpy as np
 from numba import njit, prange
 
+from sparcl_lite.sparsity.kernels import CACHED, OPTIONS
 from sparcl_lite.sparsity.kernels.simd import WIDTH, add_to, has_wide_registers, sums, tile_functions
 
-OPTIONS = {"nogil": True, "fastmath": True, "error_model": "numpy"}
 PARTS = 4  # pieces that the rows of a block are cut into: the units of work, whatever the number of threads
 
 #: Tiles (rows, columns): up to 16 positions, half of the 512-bit registers; fewer where a vector takes several.
@@ -175,7 +175,7 @@ def _dots(rows, cols, step, arguments):
             _dots_1x1_2(*arguments)
 
 
-@njit(parallel=True, cache=True, **OPTIONS)
+@njit(parallel=True, **CACHED)
 def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, partial):
     """y = sum over nonzeros of value * x, or y += with `add`; one row of `starts` for each output channel.
 
@@ -211,7 +211,7 @@ def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, parti
             column += cols
 
 
-@njit(parallel=True, cache=True, **OPTIONS)
+@njit(parallel=True, **CACHED)
 def weight_gradient(x, x_place, starts, offsets, shares, z, z_place, tiling, add, out):
     """out = (or += with `add`) the gradient of each listed weight: the map it reads times the gradient it adds to.
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
+from sparcl_lite.sparsity.kernels import CACHED
 from sparcl_lite.sparsity.kernels.simd import WIDTH
 
-OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True}
+EXACT = CACHED | {"fastmath": False}
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def places(some: np.ndarray, among: np.ndarray) -> np.ndarray | None:
     return found if there else None
 
 
-@njit(parallel=True, **OPTIONS)
+@njit(parallel=True, **EXACT)
 def _forward_offsets(source, numbers, offsets):
     _, inputs, kernel, _, rows, columns = numbers
     shift = 0 if kernel == 3 else 1  # a 1x1 kernel sits in the middle of the border's 3x3 neighbourhood
@@ -95,7 +96,7 @@ def _forward_offsets(source, numbers, offsets):
         offsets[k] = ((i * (rows + 2) + kh + shift) * (columns + 2) + kw + shift) * WIDTH
 
 
-@njit(**OPTIONS)
+@njit(**EXACT)
 def _transpose(source, numbers, starts, offsets, order):
     _, inputs, kernel, stride, rows, columns = numbers
     shift = 0 if kernel == 3 else 1
@@ -122,21 +123,21 @@ def _transpose(source, numbers, starts, offsets, order):
     starts[0] = 0
 
 
-@njit(parallel=True, **OPTIONS)
+@njit(parallel=True, **EXACT)
 def gather(values, source, out):
     """out = values[source]."""
     for k in prange(source.size):
         out[k] = values[source[k]]
 
 
-@njit(parallel=True, **OPTIONS)
+@njit(parallel=True, **EXACT)
 def add_at(out, places, values):
     """out[places] += values; no place twice."""
     for k in prange(places.size):
         out[places[k]] += values[k]
 
 
-@njit(parallel=True, **OPTIONS)
+@njit(parallel=True, **EXACT)
 def scatter(values, source, out):
     """out = 0, then out[source] = values; `source` ascends."""
     pieces = 64

@@ -3,9 +3,9 @@
 import numpy as np
 from numba import njit, prange
 
+from sparcl_lite.sparsity.kernels import CACHED
 from sparcl_lite.sparsity.kernels.simd import WIDTH
 
-OPTIONS = {"nogil": True, "fastmath": True, "error_model": "numpy", "cache": True}
 ALIGNMENT = 64  # bytes: a vector, and a line of the cache
 
 
@@ -22,7 +22,7 @@ def blocks_for(samples: int) -> int:
     return -(-samples // WIDTH)
 
 
-@njit(parallel=True, **OPTIONS)
+@njit(parallel=True, **CACHED)
 def pack(images, x, first_block):
     """Images `(N, C, H, W)` of any strides into x `[blocks, C, H + 2, W + 2, 16]`, borders and fillers zero."""
     samples, channels, rows, columns = images.shape
@@ -40,7 +40,7 @@ def pack(images, x, first_block):
                     plane[h + 1, w + 1, lane] = images[first + lane, c, h, w]
 
 
-@njit(parallel=True, **OPTIONS)
+@njit(parallel=True, **CACHED)
 def pool(y, features, first_block, rows, columns):
     """features `(N, C)` = the mean over the positions of y `[blocks, C, rows + 2, columns + 2, 16]`."""
     samples, channels = features.shape
@@ -56,7 +56,7 @@ def pool(y, features, first_block, rows, columns):
             features[first + lane, c] = total / (rows * columns)
 
 
-@njit(parallel=True, **OPTIONS)
+@njit(parallel=True, **CACHED)
 def spread(d_features, dy, positions):
     """The gradient of `pool`: dy `[blocks, C, positions, 16]`, zero for fillers."""
     samples, channels = d_features.shape

@@ -9,15 +9,15 @@ sample, zero for the fillers, so a filler's activations and gradients stay zero.
 import numpy as np
 from numba import njit, prange
 
+from sparcl_lite.sparsity.kernels import CACHED
 from sparcl_lite.sparsity.kernels.simd import WIDTH, fma, load, nothing, plus, store, where_positive
 
-OPTIONS = {"nogil": True, "fastmath": True, "error_model": "numpy", "cache": True}
 
 RELU, IDENTITY, PROJECTED = 0, 1, 2  # what is added before the ReLU: nothing, the block's input, its projection
 FROM_INPUT, FROM_OUTPUT, ALL = 0, 1, 2  # where a gradient passes: where bn(z) > 0, where y > 0, everywhere
 
 
-@njit(parallel=True, **OPTIONS)
+@njit(parallel=True, **CACHED)
 def statistics(partial, parts, chunk_of, sizes, batch_norm, mean, inverse):
     """Mean and 1 / standard deviation `[channels, chunks]`, and the running statistics as after a pass per chunk.
 
@@ -45,7 +45,7 @@ def statistics(partial, parts, chunk_of, sizes, batch_norm, mean, inverse):
             running_variance[c] += momentum * (unbiased - running_variance[c])
 
 
-@njit(**OPTIONS)
+@njit(**CACHED)
 def coefficients(mean, inverse, weight, bias, chunk_of, scale, shift):
     """bn(z) = scale z + shift, by channel and sample `[channels, samples]`."""
     for c in range(mean.shape[0]):
@@ -55,7 +55,7 @@ def coefficients(mean, inverse, weight, bias, chunk_of, scale, shift):
             shift[c, lane] = bias[c] - mean[c, k] * scale[c, lane] if k >= 0 else 0
 
 
-@njit(parallel=True, **OPTIONS)
+@njit(parallel=True, **CACHED)
 def activate(kind, z, scale, shift, other, other_scale, other_shift, y, first_block, channels, rows, columns):
     """y = relu(bn(z) [+ other | + bn(other)]) with a zero border; z is whole, the other maps start at `first_block`.
 
@@ -88,7 +88,7 @@ def activate(kind, z, scale, shift, other, other_scale, other_shift, y, first_bl
             store(y, place + WIDTH, nothing())
 
 
-@njit(parallel=True, **OPTIONS)
+@njit(parallel=True, **CACHED)
 def gradient_sums(passes, dy, z, scale, shift, y, sums, first_block, blocks, channels, rows, columns):
     """dy = its part that passes the ReLU, in place, and for each channel and sample the sums of dy and of dy z.
 
@@ -121,7 +121,7 @@ def gradient_sums(passes, dy, z, scale, shift, y, sums, first_block, blocks, cha
         store(sums, slot + samples, product)
 
 
-@njit(parallel=True, **OPTIONS)
+@njit(parallel=True, **CACHED)
 def gradient_coefficients(sums, chunk_of, sizes, mean, inverse, weight, training, factors, d_weight, d_bias):
     """dz = factors[0] dy + factors[1] z + factors[2], by channel and sample, and the gradients of weight and bias.
 
@@ -150,7 +150,7 @@ def gradient_coefficients(sums, chunk_of, sizes, mean, inverse, weight, training
                     factors[c, 2, lane] = slope * mean[c, k] - f * total[k] / sizes[k]
 
 
-@njit(parallel=True, **OPTIONS)
+@njit(parallel=True, **CACHED)
 def input_gradient(dy, z, factors, dz, first_block, channels, rows, columns):
     """dz with a zero border, starting at `first_block`, from whole dy and z."""
     line = (columns + 2) * WIDTH
