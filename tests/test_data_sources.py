@@ -444,6 +444,18 @@ def test_array_of_objects_is_refused(publish, tmp_path):
         sources.load("cifar10", tmp_path)
 
 
+@pytest.mark.parametrize("batch", [[1, 2], None, {b"labels": [0]}, {b"data": 3, b"labels": 3}, b"text", 7])
+def test_a_batch_that_holds_something_else_is_one_line_and_set_aside(publish, tmp_path, batch):
+    path = tmp_path / "cifar-10-python.tar.gz"
+    write_cifar10(path, lambda _: pickle.dumps(batch))
+    publish("cifar10", path, train=50, test=10)
+    with pytest.raises(MissingData, match=r"cannot be used: .+; .+ set aside as .+damaged") as error:
+        sources.load("cifar10", tmp_path)
+    one_line(error)
+    assert not path.exists()
+    assert (tmp_path / "damaged" / path.name).is_file()
+
+
 def test_archive_without_a_member_is_refused(publish, tmp_path):
     members = {f"cifar-10-batches-py/{name}": b"" for name in CIFAR10_BATCHES}
     path = write_tar(tmp_path / "cifar-10-python.tar.gz", members)
@@ -619,6 +631,23 @@ def test_damaged_cache_is_reported_and_made_again(cifar10, place):
     cache.write_bytes(content)
     with pytest.warns(UserWarning, match="is damaged .* made again"):
         assert_same(sources.load("cifar10", directory), dataset)
+    assert_same(sources.load("cifar10", directory), dataset)
+
+
+@pytest.mark.parametrize("foreign", [{"weights": np.zeros(3)}, np.zeros(3), {"train_images": np.zeros(3)}])
+def test_a_cache_of_another_program_is_set_aside_and_made_again(cifar10, foreign):
+    archive, directory = cifar10
+    directory.mkdir()
+    shutil.copy(archive, directory)
+    dataset = sources.load("cifar10", directory)
+    cache = sources.fetch("cifar10", directory)
+    with cache.open("wb") as file:
+        np.savez(file, **foreign) if isinstance(foreign, dict) else np.save(file, foreign)
+    content = cache.read_bytes()
+    with pytest.warns(UserWarning, match=r"set aside as .*damaged.*; it is made again$") as warned:
+        assert_same(sources.load("cifar10", directory), dataset)
+    assert "\n" not in str(warned[0].message)
+    assert (directory / "damaged" / cache.name).read_bytes() == content
     assert_same(sources.load("cifar10", directory), dataset)
 
 

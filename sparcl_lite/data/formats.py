@@ -25,7 +25,8 @@ class FormatError(ValueError):
 
 
 UNREADABLE = (
-    *(FormatError, OSError, EOFError, KeyError, zlib.error),
+    *(OSError, EOFError, KeyError, zlib.error),
+    *(ValueError, TypeError, AttributeError, IndexError),  # of a sound container with another content
     *(tarfile.TarError, zipfile.BadZipFile, pickle.UnpicklingError),
 )
 
@@ -64,6 +65,9 @@ def cifar_reader(train: Sequence[str], test: Sequence[str], label_key: bytes) ->
         arrays = {}
         for split, names in (("train", train), ("test", test)):
             batches = [_restricted_unpickle(members[name]) for name in names]
+            for name, batch in zip(names, batches, strict=True):
+                if not isinstance(batch, dict) or not {b"data", label_key} <= set(batch):
+                    raise FormatError(f"{name} holds no dictionary of data and {label_key.decode()}")
             images = np.concatenate([batch[b"data"] for batch in batches])
             arrays[f"{split}_images"] = images.reshape(-1, 3, 32, 32)
             arrays[f"{split}_labels"] = np.concatenate([np.asarray(batch[label_key], np.int64) for batch in batches])
@@ -108,7 +112,7 @@ def read_npz(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (*UNREADABLE, ValueError) as error:
+    except UNREADABLE as error:
         raise FormatError(f"{path} is damaged ({error})") from error
 
 

@@ -96,13 +96,11 @@ def load(name: str, data_dir: Path | None = None, *, download: bool = True) -> D
         If it is absent or damaged; the message is one line and says what to do.
     """
     spec = _spec(name)
-    if name == "digits":
-        arrays = _digits()
-    elif name == "fashion-mnist":
-        arrays = _bundle()
+    if name in SOURCES:
+        arrays = _downloaded(spec, _directory(data_dir), download)
     else:
-        arrays = _downloaded(name, _directory(data_dir), download)
-    _check(spec, arrays)
+        arrays = _digits() if name == "digits" else _bundle()
+        _check(spec, arrays)
     splits = (
         Split(*(torch.from_numpy(arrays[f"{split}_{part}"]) for part in ("images", "labels")))
         for split in ("train", "test")
@@ -179,49 +177,67 @@ def _bundle() -> Arrays:
     return formats.read_npz(BUNDLE)
 
 
-def _downloaded(name: str, directory: Path, download: bool) -> Arrays:
+def _downloaded(spec: DatasetSpec, directory: Path, download: bool) -> Arrays:
     """Arrays from the cache, which is made from the published files where need be."""
-    cache = _cache(name, directory)
-    if (arrays := _cached(cache)) is not None:
+    name, cache = spec.name, _cache(spec.name, directory)
+    if (arrays := _cached(spec, cache)) is not None:
         return arrays
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / f".{name}.lock"):  # many workers, one download
-            arrays = _cached(cache)
+            arrays = _cached(spec, cache)
             if arrays is None:
-                arrays = _read(name, directory, download)
+                arrays = _read(spec, directory, download)
                 formats.write_cache(cache, arrays)
     except OSError as error:
         raise MissingData(f"{name}: cannot write to {directory} ({error})") from error
     return arrays
 
 
-def _cached(cache: Path) -> Arrays | None:
+def _cached(spec: DatasetSpec, cache: Path) -> Arrays | None:
+    """Arrays of the cache; one that is damaged, or another program's, is reported, set aside and not used."""
     if not cache.is_file():
         return None
     try:
-        return formats.read_npz(cache)
-    except formats.FormatError as error:
-        warnings.warn(f"{error}; it is made again", stacklevel=2)
+        arrays = formats.read_npz(cache)
+        _check(spec, arrays)
+    except (formats.FormatError, MissingData) as error:
+        warnings.warn(f"{error}; {_set_aside(cache)}; it is made again", stacklevel=2)
         return None
+    return arrays
 
 
-def _read(name: str, directory: Path, download: bool) -> Arrays:
-    """Arrays of the published files, and a check before they are cached."""
-    source = SOURCES[name]
+def _set_aside(path: Path) -> str:
+    """Move a file out of the way, and say where it is."""
+    target = path.parent / "damaged" / path.name
+    try:
+        target.parent.mkdir(exist_ok=True)
+        path.replace(target)
+    except OSError as error:
+        return f"{path} could not be moved to {target} ({error.strerror})"
+    return f"{path} set aside as {target}"
+
+
+def _read(spec: DatasetSpec, directory: Path, download: bool) -> Arrays:
+    """Arrays of the published files, and a check before they are cached. Files of another content are set aside."""
+    name, source = spec.name, SOURCES[spec.name]
     paths = [obtain(name, file, directory, download=download) for file in source.files]
     try:
         arrays = source.read(paths)
-    except formats.UNREADABLE as error:
-        raise MissingData(f"{name}: {paths[0]} cannot be used: {error}") from error
-    _check(SPECS[name], arrays)
+        _check(spec, arrays)
+    except (*formats.UNREADABLE, MissingData) as error:
+        moved = [_set_aside(path) for path in paths if path.parent == directory]
+        raise MissingData("; ".join([f"{name}: {paths[0]} cannot be used: {error}", *moved])) from error
     return arrays
 
 
 def _check(spec: DatasetSpec, arrays: Arrays) -> None:
     """Shapes, types and labels as the specification says."""
     for split, count in (("train", spec.train_images), ("test", spec.test_images)):
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        names = f"{split}_images", f"{split}_labels"
+        if not set(names) <= set(arrays):
+            raise MissingData(f"{spec.name}: there are no arrays {names[0]} and {names[1]}, but {sorted(arrays)}")
+        images, labels = arrays[names[0]], arrays[names[1]]
         expected = (count, spec.channels, spec.size, spec.size)
         if images.shape != expected or images.dtype != np.uint8:
             raise MissingData(
