@@ -40,6 +40,6 @@ class Generators:
         return {purpose: generator.get_state() for purpose, generator in self._all.items()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Continue exactly where `state` was taken."""
+        """Continue exactly where `state` was taken; it may have been moved to another device."""
         for purpose, generator in self._all.items():
-            generator.set_state(state[purpose])
+            generator.set_state(state[purpose].cpu())

@@ -42,8 +42,9 @@ def run(
 ) -> RunResult:
     """The result of `config`: from the store when it is there, else by training (from the last checkpoint, if any).
 
-    The same configuration, device and number of threads give the same bits. Raises `KitError` for anything the
-    user can mend: missing data, an unusable store, a full disk, a damaged stored result (which is set aside).
+    The same configuration, device and number of threads give the same bits. A run that was interrupted on another kind
+    of device goes on here from its checkpoint, with bits that neither device alone would give. Raises `KitError` for
+    anything the user can mend: missing data, an unusable store, a full disk, a damaged stored result (set aside).
     """
     store = store if isinstance(store, Store) else Store(store or default_store())
     found = store.get(config)
@@ -68,7 +69,7 @@ def _train(config: RunConfig, store: Store, device: str, threads: int, progress:
         store.save_checkpoint(config, saved)
 
     new = partial(Trainer, config, dataset, device=device, on_epoch=save)
-    trainer, state = _resume(config, store, new)
+    trainer, state = _resume(config, store, device, new)
     with tqdm(
         total=planned_steps(config),
         initial=int(trainer.totals["steps"]),
@@ -82,9 +83,9 @@ def _train(config: RunConfig, store: Store, device: str, threads: int, progress:
     return _result(trainer, state["started"], peak, environment(threads, device))
 
 
-def _resume(config: RunConfig, store: Store, new: Callable[..., Trainer]) -> tuple[Trainer, dict]:
+def _resume(config: RunConfig, store: Store, device: str, new: Callable[..., Trainer]) -> tuple[Trainer, dict]:
     """A trainer at the run's last checkpoint, or at its start, and what is known of the run so far."""
-    state = store.load_checkpoint(config)
+    state = store.load_checkpoint(config, device)
     if state is not None:
         try:
             trainer = new(from_state=True)

@@ -109,8 +109,11 @@ class Store:
                     raise error.__context__ from None
                 raise
 
-    def load_checkpoint(self, config: RunConfig) -> dict | None:
-        """The run's last checkpoint, or None; a damaged one is reported, set aside and not used."""
+    def load_checkpoint(self, config: RunConfig, device: str = "cpu") -> dict | None:
+        """The run's last checkpoint with its tensors on `device`, whichever they were saved on, or None.
+
+        A damaged one is reported, set aside and not used.
+        """
         path = self.checkpoint_path(config)
         if not path.exists():
             return None
@@ -118,7 +121,7 @@ class Store:
             with ZipFile(path) as archive:  # torch.load does not compare the checksums
                 if archive.testzip():
                     raise BadZipFile
-            return torch.load(path, weights_only=True)
+            return torch.load(path, weights_only=True, map_location=device)
         except Exception as error:  # torch raises many types for a broken archive
             self.reject_checkpoint(config, error)
             return None

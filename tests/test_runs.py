@@ -191,6 +191,19 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_over(tmp_path, int
     assert numbers(result) == numbers(run(config, store=tmp_path / "whole"))
 
 
+def test_a_checkpoint_of_another_device_is_gone_on_from(tmp_path, interrupted, epochs, monkeypatch):
+    store, config = Store(tmp_path), tiny()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")  # as a GPU would write it
+        path = interrupted(config, store)
+    with pytest.raises(RuntimeError, match="CUDA"):
+        torch.load(path, weights_only=True)
+    epochs.clear()
+    result = run(config, store=store, device="cpu")
+    assert epochs == [(1, 1), (1, 2)]
+    assert numbers(result) == numbers(run(config, store=tmp_path / "whole"))
+
+
 # -- several at once
 
 
