@@ -20,7 +20,9 @@ Sparse = Annotated[str | None, typer.Option(help=f"{SPARSE_KINDS}; dense when le
 Sparsity = Annotated[float | None, typer.Option(help="share of zero weights, 0 <= s < 1")]
 BufferSize = Annotated[int | None, typer.Option(help="samples that the replay buffer holds")]
 Variant = Annotated[str, typer.Option(help="of sparcl or lightcl: paper, or official: as the authors' code behaves")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="any field: lr=0.05, sparse.p_intra=0.005; repeatable")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="any field: lr=0.05, tasks=4,3,3, sparse.p_intra=0.005; repeatable")
+]
 Scheduler = Annotated[str | None, typer.Option(help="address of a Dask scheduler; this machine when left out")]
 Seeds = Annotated[int, typer.Option(min=1, help="runs per table row, at most")]
 EVIDENCE = Path("results")
