@@ -86,6 +86,10 @@ def pretrain(config: RunConfig, network: ResNet, source: Dataset, stream: Datase
     Cross-entropy, SGD, the run's batch size and the source's augmentation. Raises `KitError` if it diverges.
     """
     train, test = (without_images_of(part, stream.train, stream.test) for part in (source.train, source.test))
+    if config.pretraining_epochs and len(train.labels) < config.batch_size:
+        raise KitError(
+            f"batch_size = {config.batch_size}: the {len(train.labels)} images to pre-train on are no complete batch"
+        )
     generator = torch.Generator().manual_seed(derived_seed(config.seed, "pretraining"))
     augment = Augmentation(source.spec, generator, device)
     head = _head(network.linear.in_features, len(source.spec.classes), generator).to(device)

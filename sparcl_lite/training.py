@@ -57,6 +57,7 @@ class Trainer:
         self.rng = Generators(config.seed)
         source, dataset = split_classes(config, dataset, self.rng)
         self.stream = TaskStream(config, dataset, self.rng, device)
+        self._check_removal()
         self.network = make(shape_of(config), derived_seed(config.seed, "init")).to(device)
         self.pretraining: dict = {} if from_state else prepare(config, self.network, source, dataset, device)
         method = METHODS[config.method]
@@ -76,6 +77,16 @@ class Trainer:
         shape = (config.task_count, config.task_count)
         self.class_il, self.task_il = np.full(shape, np.nan), np.full(shape, np.nan)
         self.trace: list[dict] = []
+
+    def _check_removal(self) -> None:
+        """Raise `KitError` where DDR leaves too few samples for a step."""
+        config, whole = self.config, self.stream.smallest
+        left = samples_in_epoch(config.sparse, whole, config.epochs - 1, config.epochs)
+        if not steps_per_epoch(config, left):
+            raise KitError(
+                f"batch_size = {config.batch_size}: DDR leaves {left} of a task's {whole} samples, which are no "
+                f"complete batch; allowed: up to {left}, or drop_last = false"
+            )
 
     def run(self) -> None:
         """Train from the current position to the end, and evaluate after each phase.

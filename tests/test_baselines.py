@@ -157,6 +157,12 @@ def test_fdr_gives_every_task_the_same_share_and_remembers_train_mode_logits():
     assert buffer.logits.abs().sum(1).min() > 0
 
 
+def test_fdr_remembers_an_odd_number_of_samples_in_batches_of_two():
+    trainer = trainer_of("fdr", batch_size=2, buffer_size=6, tasks=2, images_per_class=2, epochs=1)
+    trainer.run()  # a part of a single image would stop batch norm on maps of one pixel
+    assert len(trainer.buffer) == 6
+
+
 def test_fdr_updates_twice_and_moves_towards_the_remembered_outputs():
     trainer = after_first_task("fdr", lr=0.05)
     method, network, batch = trainer.method, trainer.network, batch_of(trainer)

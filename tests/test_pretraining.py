@@ -8,6 +8,7 @@ from sparcl_lite.config import RunConfig, explain
 from sparcl_lite.data import sources
 from sparcl_lite.data.sources import Dataset, Split, load
 from sparcl_lite.data.specs import SPECS
+from sparcl_lite.errors import KitError
 from sparcl_lite.pretraining import split_classes, with_classes, without_images_of
 from sparcl_lite.rng import Generators
 from sparcl_lite.runs import run
@@ -113,6 +114,12 @@ def test_cifar100_is_the_source_of_cifar10(monkeypatch):
     assert trainer.pretraining["train_images"] == 200
     assert trainer.network.linear.out_features == 10
     assert sources.load is not generated
+
+
+def test_fewer_images_than_a_batch_are_refused():
+    config = RunConfig(profile="smoke", pretraining="disjoint", batch_size=600)
+    with pytest.raises(KitError, match=r"^batch_size = 600: the \d+ images to pre-train on are no complete batch"):
+        Trainer(config, load("digits"))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from sparcl_lite.config import RunConfig, SparCL
 from sparcl_lite.config.sparse import OFFICIAL_QUIRKS
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import Batch
+from sparcl_lite.errors import KitError
 from sparcl_lite.masks import density
 from sparcl_lite.training import Trainer
 
@@ -182,6 +183,14 @@ def test_official_variant_is_all_quirks_together():
     assert {name for name in paper if paper[name] != official[name]} == {*OFFICIAL_QUIRKS, "variant"}
     assert SparCL(variant="official").ties == "random"  # the authors' order is that of a random permutation
     assert SparCL(variant="official", difficulty="misclassifications").difficulty == "misclassifications"
+
+
+def test_a_batch_larger_than_what_ddr_leaves_is_refused_before_training():
+    settings = {"epochs": 10, "images_per_class": 40, "drop_last": True}
+    with pytest.raises(KitError, match=r"^batch_size = 80: DDR leaves 56 of a task's 80 samples, .*allowed: up to 56"):
+        trainer_of(SparCL(), batch_size=80, **settings)
+    assert trainer_of(SparCL(), batch_size=56, **settings).stream.smallest == 80
+    assert trainer_of(SparCL(ddr=False), batch_size=80, **settings).stream.smallest == 80
 
 
 @pytest.mark.parametrize("variant", ["official", "paper"])

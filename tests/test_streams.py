@@ -69,6 +69,24 @@ def test_a_task_without_a_complete_batch_is_refused_only_where_incomplete_ones_a
         stream_of(drop_last=True, **small)
 
 
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_validation_split_without_images_is_refused(images):
+    with pytest.raises(KitError, match=rf"^images_per_class = {images}: holdout = 'validation' has no .*allowed: 3 or"):
+        stream_of(images_per_class=images, holdout="validation")
+    assert len(stream_of(images_per_class=3, holdout="validation").held_out.labels) == 10
+
+
+def test_a_task_of_one_sample_is_refused():
+    with pytest.raises(KitError, match=r"^images_per_class = 1: a task of 1 sample, .* batch norm needs 2"):
+        stream_of(images_per_class=1, tasks=[9, 1])
+    assert stream_of(images_per_class=1, tasks=[8, 2]).smallest == 2
+
+
+def test_joint_training_needs_a_complete_batch_of_all_tasks_only():
+    small = {"images_per_class": 5, "batch_size": 16, "drop_last": True}
+    assert stream_of(method="joint", **small).smallest == 50
+
+
 def test_validation_split_is_a_disjoint_fifth_of_the_training_images():
     stream, whole = stream_of(holdout="validation"), stream_of()
     assert torch.bincount(stream.train.labels).tolist() == [32] * 10

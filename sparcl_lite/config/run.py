@@ -24,6 +24,7 @@ from sparcl_lite.data.specs import SPECS
 SCHEMA_VERSION = 2  # part of every key: raise it when the same configuration, or a default, would give other numbers
 VERSIONS = {"lightcl": 3, "sparcl": 3, "rigl": 3}  # the same for one method, or one kind of sparse training, alone
 REPLAY_METHODS = ("agem", "icarl", "fdr", "er", "der", "der++", "lightcl")
+SHARING_METHODS = ("agem", "fdr")  # that replay an equal share of the buffer for each task
 METHODS = ("sgd", "joint", "ewc", "lwf", "packnet", "lps", "pnn", *REPLAY_METHODS)
 PACKING_METHODS = ("packnet", "lps")
 TASK_AWARE_METHODS = (*PACKING_METHODS, "pnn")
@@ -136,6 +137,12 @@ class RunConfig(Frozen):
         if self.method in REPLAY_METHODS and self.buffer_size < 2:
             raise ValueError(
                 f"buffer_size = {self.buffer_size}, but {self.method!r} replays batches; allowed: 2 or more"
+            )
+        if self.method in SHARING_METHODS and self.buffer_size < 2 * self.task_count:
+            share, needed = self.buffer_size // self.task_count, 2 * self.task_count
+            raise ValueError(
+                f"buffer_size = {self.buffer_size}: {self.method} keeps {share} samples of each of {self.task_count} "
+                f"tasks, and batch norm needs 2; allowed: {needed} or more"
             )
         if self.method == "icarl" and self.buffer_size < self.classes:
             raise ValueError(

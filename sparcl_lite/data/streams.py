@@ -86,6 +86,7 @@ class TaskStream:
     ----------
     tasks : the tasks, in order
     train, held_out : the splits trained on and evaluated on (`config.holdout`)
+    smallest : samples of the smallest phase of training
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset, rng: Generators, device: str = "cpu"):
@@ -103,15 +104,33 @@ class TaskStream:
             order = torch.randperm(count, generator=rng.classes)
         groups = order.split(config.task_classes)
         self.tasks = [self._task(index, classes.sort().values.to(device)) for index, classes in enumerate(groups)]
-        smallest = min(len(task.samples) for task in self.tasks)
+        phases = [self.joint()] if config.method == "joint" else self.tasks
+        self.smallest = min(len(phase.samples) for phase in phases)
+        self._check()
+
+    def _check(self) -> None:
+        """Raise `KitError` where a task has too few images to train on, or none to be evaluated on."""
+        config, smallest = self.config, self.smallest
+        if smallest < 2:
+            raise KitError(
+                f"images_per_class = {config.images_per_class}: a task of {smallest} sample, and batch norm needs 2"
+            )
         if not steps_per_epoch(config, smallest):
             raise KitError(
                 f"batch_size = {config.batch_size}: a task of {smallest} samples has no complete batch; "
                 f"allowed: up to {smallest}, or drop_last = false"
             )
+        if not all(len(self._held_out(task)) for task in self.tasks):
+            raise KitError(
+                f"images_per_class = {config.images_per_class}: holdout = {config.holdout!r} has no image of some task "
+                f'to evaluate on; allowed: 3 or more, or holdout = "test"'
+            )
 
     def _task(self, index: int, classes: Tensor) -> Task:
         return Task(index, classes, torch.isin(self.train.labels, classes).nonzero().squeeze(1))
+
+    def _held_out(self, task: Task) -> Tensor:
+        return torch.isin(self.held_out.labels, task.classes).nonzero().squeeze(1)
 
     def joint(self) -> Task:
         """All tasks as one."""
@@ -131,8 +150,7 @@ class TaskStream:
 
     def evaluation_batches(self, task: Task, size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised inputs and labels of the task's held-out samples."""
-        chosen = torch.isin(self.held_out.labels, task.classes).nonzero().squeeze(1)
-        for part in chosen.split(size):
+        for part in self._held_out(task).split(size):
             yield self.augment.normalise(self.held_out.images[part]), self.held_out.labels[part]
 
 

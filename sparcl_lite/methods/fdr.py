@@ -51,7 +51,8 @@ class FDR(Method):
         images, labels = stream.train.images[chosen], stream.train.labels[chosen]
         self.network.train()
         with torch.no_grad(), frozen_statistics(self.network):
-            parts = images.tensor_split(math.ceil(len(images) / self.config.batch_size))  # none of a single image
+            count = min(math.ceil(len(images) / self.config.batch_size), len(images) // 2)  # none of a single image
+            parts = images.tensor_split(count)
             logits = torch.cat([self.network(self.augment(part)) for part in parts])
         self.buffer.replace([*kept, Memory(images, labels, logits)])
 
