@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from sparcl_lite.config import SparCL
-from sparcl_lite.config.sparse import OFFICIAL_QUIRKS
 from sparcl_lite.papers.differences import compared
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.sparcl.tables import DECIDING, NAMES, OTHERS, level
@@ -52,16 +51,13 @@ def _der(buffer: int, sparse: SparCL | None, **more: Any) -> dict[str, Any]:
     return {"method": "der++", "buffer_size": buffer} | ({"sparse": sparse} if sparse else {}) | more
 
 
-#: One parameter of SparCL changed at a time: its values beside the default.
+#: One choice of SparCL changed at a time: its values beside the default.
 CHANGES: dict[str, tuple] = {
-    "alpha": (2.0,),
-    "beta": (4.0,),
-    "p_inter": (0.0,),
-    "p_intra": (0.0, 0.05),
-    "interval": (0.2,),
+    "p_intra": (0.0, 0.02),
     "cutoff": (0.8,),
     "kept_gradients": (0.5, 1.0),
     "growth": ("gradient",),
+    "initial_mask": ("magnitude",),
 }
 
 
@@ -76,18 +72,18 @@ def sensitivity(
 ) -> Experiment:
     """SparCL-DER++ with one parameter changed at a time, and with smaller and larger buffers (beside dense DER++).
 
-    `changes` are `CHANGES` unless given, and each of the official code's switches where they are off.
+    `changes` are `CHANGES` unless given; of the official variant those that it does not fix.
     """
     if changes is None:
-        quirks = {name: (value,) for name, value in OFFICIAL_QUIRKS.items()}
-        changes = CHANGES | quirks if variant == "paper" else {n: v for n, v in CHANGES.items() if n != "growth"}
+        fixed = () if variant == "paper" else ("growth", "initial_mask")
+        changes = {name: values for name, values in CHANGES.items() if name not in fixed}
     default = SparCL(sparsity=sparsity, variant=variant)
     rows = [Row("default", "default", _der(buffer, default), OTHERS)]
     for name, values in changes.items():
         for value in values:
             changed = SparCL(sparsity=sparsity, variant=variant, **{name: value})
             rows.append(Row(f"{name}={value}", f"{name} = {value}", _der(buffer, changed), OTHERS, "default"))
-    if variant == "paper" and {"alpha", "beta"} <= set(changes):  # CWI without any gradient
+    if variant == "paper" and changes == CHANGES:  # CWI without any gradient
         magnitude = SparCL(sparsity=sparsity, variant=variant, alpha=0.0, beta=0.0)
         rows.append(Row("alpha=beta=0", "alpha = beta = 0", _der(buffer, magnitude), OTHERS, "default"))
     for size in (buffer, *buffers):
