@@ -111,18 +111,27 @@ def test_claims_as_json_and_as_a_table(call, tmp_path):
     code, out, err = call("claims", "--json", "--store", tmp_path / "empty")
     assert (code, err) == (0, [])
     listed = {entry["id"]: entry for entry in json.loads(out, parse_constant=lambda _: pytest.fail("NaN is no JSON"))}
-    assert listed["flops-23x"]["verdict"] == "reproduced"
+    for entry in listed.values():
+        assert {"publication", "statement", "source", "bound", "level", "n", "paper", "paper_inside", "seeds_to_decide",
+                "rule_commit", "run_commits", "rule_first"} <= set(entry)  # fmt: skip
+        for comparison in entry["comparisons"]:
+            assert {"a", "b", "mean", "low", "high", "n", "paper", "paper_inside", "smallest_effect",
+                    "seeds_to_decide", "note"} <= set(comparison)  # fmt: skip
     assert listed["phone-3.1x"]["verdict"] == "not testable here"
-    planned = {name for name, entry in listed.items() if entry["scale"] == "paper" and entry["rule"] != "untestable"}
-    readings = {"memory-6.16x", "memory-dense"}  # LightCL's, which depend on how its table is read
-    verdicts = {name: listed[name]["verdict"] for name in planned}  # computed at the paper's size, without runs
-    assert verdicts == {name: "partly" if name in readings else "reproduced" for name in planned}
+    planned = {  # computed at the paper's size, without runs
+        "flops-23x": "contradicted", "flops-tiny": "contradicted", "flops-2.7x": "reproduced",
+        "memory-90": "contradicted", "memory-95": "contradicted",
+        "memory-6.16x": "inconclusive", "memory-dense": "inconclusive",  # LightCL's, which depend on the reading
+    }  # fmt: skip
+    assert {name: listed[name]["verdict"] for name in planned} == planned
     assert {entry["verdict"] for name, entry in listed.items() if name not in planned} == {"not testable here"}
-    assert listed["tdm-accuracy"]["evidence"][0]["effect"]["mean"] is None
+    assert listed["tdm-accuracy"]["comparisons"][0]["mean"] is None
+    (counted,) = listed["flops-tiny"]["comparisons"]
+    assert counted["low"] == counted["mean"] == counted["high"]
     code, out, err = call("claims", "--store", tmp_path / "empty")
     assert (code, err) == (0, [])
     rest = len(listed) - len(planned)
-    assert f"{len(planned) - 2} reproduced, 2 partly, 0 not reproduced, {rest} not testable here" in out
+    assert f"1 reproduced, 4 contradicted, 2 inconclusive, {rest} not testable here" in out
     assert not (tmp_path / "empty").exists()
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from sparcl_lite.clustering.scores import jaccard
-from sparcl_lite.measure.statistics import t_interval
+from sparcl_lite.measure.statistics import Interval, t_interval
 from sparcl_lite.papers.differences import difference
-from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment
+from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment, Row
 from sparcl_lite.papers.ksparse.judge import log_slope, medians
-from sparcl_lite.report.tables import Table, plus_minus
+from sparcl_lite.report.tables import Table, plus_minus, tendency
 
 TOP = 100  # genes that are compared between two draws
 HALF = "± half of the 95 % interval over n seeds"
@@ -54,7 +54,7 @@ def gains(experiment: ClusteringExperiment, frame: pd.DataFrame) -> Table:
                 "accuracy %": _cell(runs["accuracy"]),
                 "ARI %": _cell(runs["ari"]),
                 "against": against,
-                "difference": "-" if effect is None else ("+" if effect.mean >= 0 else "") + plus_minus(effect),
+                "difference": _difference(experiment, row, effect),
                 "genes": _cell(runs["features"], 0),
                 "truly differential %": _cell(runs["precision"]),
                 "left of the criterion %": _left(runs["criterion"]),
@@ -64,7 +64,7 @@ def gains(experiment: ClusteringExperiment, frame: pd.DataFrame) -> Table:
             }
         )
     caption = (
-        f"Mean {HALF}; differences in points of accuracy, paired by seed. Left of the criterion: its last value over "
+        f"Mean {HALF}; differences in points of accuracy, paired by seed (tendency: too few seeds for one). Left of the criterion: its last value over "
         "its first; scale-free: the same of the criterion over the squared norm of the projected cells."
     )
     return Table(pd.DataFrame(lines), caption)
@@ -149,6 +149,14 @@ def _by_row(experiment: ClusteringExperiment, frame: pd.DataFrame):
         runs = frame[frame["row"] == row.id]
         if len(runs):
             yield row, runs
+
+
+def _difference(experiment: ClusteringExperiment, row: Row, effect: Interval | None) -> str:
+    if effect is None:
+        return "-"
+    if seeds := tendency(experiment, row):
+        return f"tendency, {seeds} seeds"
+    return ("+" if effect.mean >= 0 else "") + plus_minus(effect)
 
 
 def _cell(values: pd.Series, digits: int = 1) -> str:
