@@ -64,7 +64,8 @@ def gains(experiment: ClusteringExperiment, frame: pd.DataFrame) -> Table:
             }
         )
     caption = (
-        f"Mean {HALF}; differences in points of accuracy, paired by seed (tendency: too few seeds for one). Left of the criterion: its last value over "
+        f"Mean {HALF}; differences in points of accuracy, paired by seed (tendency: too few seeds "
+        "for one). Left of the criterion: its last value over "
         "its first; scale-free: the same of the criterion over the squared norm of the projected cells."
     )
     return Table(pd.DataFrame(lines), caption)
