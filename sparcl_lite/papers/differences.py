@@ -55,7 +55,7 @@ def compared(pairs: Iterable[tuple[str, str, str]], frame: pd.DataFrame, metric:
 
 def inside(effect: Interval, paper: float | None, tolerance: float = 0.0) -> bool | None:
     """Whether the paper's value lies in our interval, widened by a share of the value; None without either."""
-    if paper is None or effect.low != effect.low:
+    if paper is None or math.isnan(effect.low):
         return None
     slack = tolerance * abs(paper)
     return effect.low - slack <= paper <= effect.high + slack

@@ -28,7 +28,7 @@ def rule_commit(claim: Claim) -> str | None:
     if not (claim.publication and _checkout()):
         return None
     found = None
-    for commit in _git("log", "--format=%H", "--", claims_file(claim.publication)).split():
+    for commit in _changes(claim.publication):
         if not _is_in(claim, commit):
             break
         found = commit[:SHOWN_DIGITS]
@@ -50,6 +50,12 @@ def _checkout() -> bool:
     """Whether this package lies in a git checkout of its own, with its whole history."""
     top = _git("rev-parse", "--show-toplevel").strip()
     return bool(top) and Path(top) == ROOT.resolve() and _git("rev-parse", "--is-shallow-repository").strip() == "false"
+
+
+@cache
+def _changes(publication: str) -> list[str]:
+    """The commits that changed a paper's claims, the newest first."""
+    return _git("log", "--format=%H", "--", claims_file(publication)).split()
 
 
 def _is_in(claim: Claim, commit: str) -> bool:
