@@ -4,7 +4,10 @@ Refused is what a GPU refuses: a tensor made without a device that meets those o
 dimension) and indices may be of the CPU, as there. Generators stay on the CPU.
 """
 
+from contextlib import contextmanager
+
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_iter, tree_map_only
 
@@ -36,11 +39,26 @@ class Elsewhere(torch.Tensor):
         return run(func, args, kwargs or {})
 
 
-class SecondDevice(TorchDispatchMode):
+@contextmanager
+def second_device():
     """Within it, `device="lazy"` makes tensors of the second device."""
+    with _Operations(), _Literals():
+        yield
 
+
+class _Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return run(func, args, kwargs or {})
+
+
+class _Literals(TorchFunctionMode):
+    """`torch.tensor`, which copies to its device where no dispatch mode sees it."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if func is torch.tensor and (device := kwargs.pop("device", None)) is not None:
+            return func(*args, **kwargs).to(device)
+        return func(*args, **kwargs)
 
 
 def run(func, args, kwargs):

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from second_device import SECOND, Elsewhere, SecondDevice
+from second_device import SECOND, Elsewhere, second_device
 from torch.utils._pytree import tree_iter, tree_map_only
 
 from sparcl_lite.config import METHODS, RigL, RunConfig, SparCL, StaticMask
@@ -41,7 +41,7 @@ def test_a_run_starts_on_one_device_and_ends_on_the_other(case):
     def keep(trainer):
         states[trainer.position] = copy.deepcopy(moved(trainer.state_dict(), "cpu"))
 
-    with SecondDevice():
+    with second_device():
         whole = trainer_of(case, SECOND, on_epoch=keep)
         whole.run()
         assert all(isinstance(p, Elsewhere) for p in whole.network.parameters())
@@ -58,7 +58,7 @@ def test_a_run_starts_on_one_device_and_ends_on_the_other(case):
 
 
 def test_the_second_device_tells_a_tensor_of_the_cpu():
-    with SecondDevice():
+    with second_device():
         there = torch.ones(3, device=SECOND)
         assert (there + 1).tolist() == [2, 2, 2]
         assert there[torch.tensor([0, 2])].tolist() == [1, 1]
