@@ -1,6 +1,7 @@
 """Many runs at once on Dask: a local cluster by default, any scheduler by address."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -143,17 +144,33 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Client]:
         with client:
             yield client
         return
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=0,
-            dashboard_address="127.0.0.1:0",  # None would take a fixed port, and warn when it is taken
-            silence_logs=logging.CRITICAL,
-        )
+    with _script_hidden():
+        with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address="127.0.0.1:0",  # None would take a fixed port, and warn when it is taken
+                silence_logs=logging.CRITICAL,
+            )
+        try:
+            with Client(cluster) as client:
+                yield client
+        finally:
+            with suppress(Exception):  # a worker that died during shutdown is no failure of the runs
+                cluster.close()
+
+
+@contextmanager
+def _script_hidden() -> Iterator[None]:
+    """Processes that start inside do not execute the user's script first, as those of `multiprocessing` do.
+
+    Workers need nothing of it; without `if __name__ == "__main__"` in it, each of them would begin the sweep again.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: value for name in ("__spec__", "__file__") if (value := getattr(main, name, None)) is not None}
+    vars(main).update(dict.fromkeys(kept))
     try:
-        with Client(cluster) as client:
-            yield client
+        yield
     finally:
-        with suppress(Exception):  # a worker that died during shutdown is no failure of the runs
-            cluster.close()
+        vars(main).update(kept)
