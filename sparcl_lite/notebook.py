@@ -3,15 +3,19 @@
 import ast
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from sparcl_lite.config import explain
 from sparcl_lite.errors import KitError
+from sparcl_lite.paths import folder
 from sparcl_lite.store import Store
 
 INJECTED = "# Parameters\n"  # how the cell begins in which papermill sets parameters
+
+
+Folder = Annotated[str, AfterValidator(lambda given: given and str(folder(given)))]
 
 
 class NotebookParameters(BaseModel):
@@ -33,10 +37,10 @@ class NotebookParameters(BaseModel):
     profile: str = "lite"
     dataset: str = ""
     seeds: int = Field(10, ge=1)
-    store: str = "../build/store"
-    evidence: str = "../results"
+    store: Folder = "../build/store"
+    evidence: Folder = "../results"
     scheduler: str = ""
-    figures: str = "../build/figures"
+    figures: Folder = "../build/figures"
 
     @classmethod
     def checked(cls, namespace: dict[str, Any]) -> Self:
@@ -108,7 +112,7 @@ def _is_literal(value: ast.expr | None) -> bool:
 
 def notebooks_folder() -> Path:
     """The folder of notebooks of the checkout this package runs from. Raises `KitError` when there is none."""
-    folder = Path(__file__).parent.parent / "notebooks"
-    if not folder.is_dir():
-        raise KitError(f"notebooks = {folder}: not there; run from a checkout of the project (pip install -e .)")
-    return folder
+    place = Path(__file__).parent.parent / "notebooks"
+    if not place.is_dir():
+        raise KitError(f"notebooks = {place}: not there; run from a checkout of the project (pip install -e .)")
+    return place

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
+from sparcl_lite.paths import folder
 from sparcl_lite.result import RunResult
 
 RESERVE_BYTES = 64 * 2**20  # never fill a disk to the last byte
@@ -38,26 +39,29 @@ class Store:
     """
 
     def __init__(self, root: Path | str, *also_read: Path | str, holds: type[BaseModel] = RunResult):
-        self.root, self.holds = Path(root), holds
-        self.also_read = [Path(path) for path in also_read]
+        self.root, self.holds = folder(root), holds
+        self.also_read = [folder(path) for path in also_read]
 
     def __repr__(self) -> str:
         return f"Store({', '.join(str(p) for p in (self.root, *self.also_read))})"
 
-    def beside(self, folder: str, holds: type[BaseModel]) -> "Store":
+    def beside(self, name: str, holds: type[BaseModel]) -> "Store":
         """The store of results of another kind that belongs to this one: that folder in each of its places."""
-        return Store(self.root / folder, *(path / folder for path in self.also_read), holds=holds)
+        return Store(self.root / name, *(path / name for path in self.also_read), holds=holds)
 
     def get(self, config: RunConfig) -> RunResult | None:
         """The finished run of this configuration, or None. Raises `DamagedResult`; one in `also_read` is a warning."""
-        name = f"{config.key}.json"
+        return self.committed(config) or self._read(self.root / f"{config.key}.json")
+
+    def committed(self, config: RunConfig) -> RunResult | None:
+        """As `get`, from the stores in `also_read` only."""
         for root in self.also_read:
             try:
-                if found := _parse(root / name, self.holds):
+                if found := _parse(root / f"{config.key}.json", self.holds):
                     return found
             except KitError as error:  # not ours to set aside
-                warnings.warn(f"{error}; not used", stacklevel=2)
-        return self._read(self.root / name)
+                warnings.warn(f"{error}; not used", stacklevel=3)
+        return None
 
     def put(self, result: RunResult) -> Path:
         """Keep a finished run and drop its checkpoint. Raises `KitError` when it cannot be written."""

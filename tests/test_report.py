@@ -189,7 +189,7 @@ def test_index_page_escapes_text(tmp_path):
                   reason="<i>why</i>")  # fmt: skip
     (tmp_path / "report").mkdir()
     pages = [tmp_path / "report" / "a&b.html"]
-    index = site.write_index(tmp_path, pages, scoreboard(judge([claim], {"e": ONE}, {})), "1 <of> 1", "by <me>")
+    index = site.write_index(tmp_path, pages, scoreboard(judge([claim], {"e": ONE}, {})), "1 <of> 1", "by <me>", [])
     page = index.read_text(encoding="utf-8")
     for raw in ("<b>a", "<i>why", "<of>", "<me>", 'href="a&b', ">a&b<"):
         assert raw not in page

@@ -19,6 +19,7 @@ from sparcl_lite.cli.options import (
     store_with_evidence,
 )
 from sparcl_lite.errors import KitError
+from sparcl_lite.paths import folder
 
 app = typer.Typer()
 
@@ -79,17 +80,22 @@ def reproduce(
     profile: Profile = "lite",
     seeds: Seeds = 1,
     scheduler: Scheduler = None,
-    output: Annotated[Path, typer.Option(help="folder of report/, figures/ and store/")] = Path("build"),
+    output: Annotated[Path, typer.Option(help="folder of report/, figures/ and store/", callback=folder)] = Path(
+        "build"
+    ),
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="a notebook's parameter: NAME=VALUE; repeatable")
     ] = None,
 ) -> None:
     """Train, run every notebook headless, write report/index.html and figures/, print the scoreboard of claims.
 
+    The last line says how many cells agree with the committed runs of the same seed.
+
     Example: sparcl-lite reproduce quickstart --profile smoke
     """
+    from sparcl_lite.notebook import notebooks_folder
     from sparcl_lite.papers.registry import judged as judged_claims
-    from sparcl_lite.report import site
+    from sparcl_lite.report import agreement, site
     from sparcl_lite.report.tables import scoreboard, verdict_line
     from sparcl_lite.store import Store
 
@@ -110,9 +116,11 @@ def reproduce(
     profile, dataset, seeds = (given.get(name, values.get(name)) for name in ("profile", "dataset", "seeds"))
     judged = judged_claims(store, profile=profile, dataset=dataset or "", seeds=seeds)
     how = f"Profile {profile}, up to {seeds} seed(s) a row; no run is from the committed results."
-    index = site.write_index(output, pages, scoreboard(judged), verdict_line(judged), how)
+    beside_committed = Store(store.root, notebooks_folder().parent / "results")
+    cells = agreement.compare(beside_committed, profile=profile, dataset=dataset or "")
+    index = site.write_index(output, pages, scoreboard(judged), verdict_line(judged), how, cells)
     _print_scoreboard(judged)
-    print(f"report: {index}\nfigures: {output / 'figures'}")
+    print(f"report: {index}\nfigures: {output / 'figures'}\n{agreement.summary(cells)}")
 
 
 @app.command()

@@ -14,6 +14,7 @@ import pooch
 import requests
 
 from sparcl_lite.errors import KitError
+from sparcl_lite.paths import folder
 
 DATA_DIR_VARIABLE = "SPARCL_LITE_DATA"
 TIMEOUT = (5, 20)  # seconds to connect, and between two packets
@@ -59,7 +60,7 @@ class RemoteFile:
 
 def data_dir() -> Path:
     """Where data sets are kept: the environment variable SPARCL_LITE_DATA, or the user's cache."""
-    return Path(os.environ.get(DATA_DIR_VARIABLE) or pooch.os_cache("sparcl-lite")).expanduser()
+    return folder(os.environ.get(DATA_DIR_VARIABLE) or pooch.os_cache("sparcl-lite"))
 
 
 def find(dataset: str, file: RemoteFile, directory: Path) -> Path | None:

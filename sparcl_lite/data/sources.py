@@ -20,6 +20,7 @@ from sparcl_lite.data import formats, mirrors
 from sparcl_lite.data.download import MissingData, RemoteFile, data_dir, find, obtain
 from sparcl_lite.data.formats import Arrays
 from sparcl_lite.data.specs import BUNDLED, SPECS, DatasetSpec
+from sparcl_lite.paths import folder
 
 __all__ = [
     "SOURCES",
@@ -139,7 +140,7 @@ def _spec(name: str) -> DatasetSpec:
 
 
 def _directory(given: Path | None) -> Path:
-    return data_dir() if given is None else Path(given).expanduser()
+    return data_dir() if given is None else folder(given)
 
 
 def _cache(name: str, directory: Path) -> Path:

@@ -14,7 +14,7 @@ import nbformat
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import notebooks_folder
-from sparcl_lite.report import documents
+from sparcl_lite.report import agreement, documents
 from sparcl_lite.report.tables import Table
 
 LONG = {"lightcl_ablation", "sparcl_confounders", "sparcl_sensitivity"}  # left out unless named
@@ -148,8 +148,16 @@ def _to_html(notebook: Path) -> Path:
     return page
 
 
-def write_index(folder: Path, pages: list[Path], scoreboard: Table, verdicts: str, how: str) -> Path:
-    """`report/index.html`: the scoreboard of claims and a link to every notebook."""
+def write_index(
+    folder: Path, pages: list[Path], scoreboard: Table, verdicts: str, how: str, cells: list[agreement.Cell]
+) -> Path:
+    """`report/index.html`: scoreboard of claims, link to every notebook, and how this machine's cells agree.
+
+    The cells are in `report/agreement.json` too.
+    """
+    agreement.write(cells, folder / "report" / "agreement.json")
+    compared = agreement.table(cells)
+    differing = "" if compared.frame.empty else compared._repr_html_()
     links = "".join(f'<li><a href="{html.escape(page.name)}">{html.escape(page.stem)}</a></li>' for page in pages)
     index = folder / "report" / "index.html"
     index.write_text(
@@ -164,6 +172,8 @@ text-align: left; vertical-align: top }} caption {{ text-align: left; color: #66
 <p>{html.escape(how)}</p>
 <h2>Claims: {html.escape(verdicts)}</h2>
 {scoreboard._repr_html_()}
+<h2>Against the committed runs: {html.escape(agreement.summary(cells))}</h2>
+{differing}
 <h2>Notebooks</h2><ul>{links}</ul>
 </body></html>
 """,

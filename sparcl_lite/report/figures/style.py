@@ -7,6 +7,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sparcl_lite.paths import folder
+
 #: Okabe and Ito's colour-blind-safe colours, fixed per method, per way of sparse training and per removal rule.
 PALETTE = {
     "sgd": "#999999",
@@ -31,13 +33,13 @@ def use_style() -> None:
         plt.style.use(path)
 
 
-def save(figure: Figure, points: pd.DataFrame, folder: str | Path, name: str) -> None:
+def save(figure: Figure, points: pd.DataFrame, place: str | Path, name: str) -> None:
     """Write `name`.pdf, .png and the points drawn as .csv; the same input gives the same bytes."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
-    points.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+    place = folder(place)
+    place.mkdir(parents=True, exist_ok=True)
+    figure.savefig(place / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    figure.savefig(place / f"{name}.png", metadata={"Software": None})
+    points.to_csv(place / f"{name}.csv", index=False, float_format="%.6g")
 
 
 def interval_bars(ax, points: pd.DataFrame, value: str, y, **look) -> None:
