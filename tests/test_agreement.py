@@ -85,7 +85,7 @@ def test_few_or_no_committed_seeds_are_told(tmp_path):
     }
     line = agreement.summary(agreement.compare(store, profile="lite"))
     assert line.startswith("0 of 0 cells as committed")
-    assert line.endswith("1 not comparable: fewer than 3 committed seeds; 1 of which no run is committed")
+    assert line.endswith("1 not comparable: fewer than 3 committed seeds; 1 without a committed run")
     assert agreement.compare(store, profile="smoke") == []
 
 

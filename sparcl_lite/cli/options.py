@@ -11,6 +11,7 @@ from sparcl_lite.paths import folder
 
 Profile = Annotated[str, typer.Option(help="smoke, lite or paper")]
 StorePath = Annotated[Path, typer.Option(help="folder of finished runs", envvar="SPARCL_LITE_STORE", callback=folder)]
+Output = Annotated[Path, typer.Option(help="folder of report/, figures/ and store/", callback=folder)]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, and nothing else, on stdout")]
 Dataset = Annotated[str | None, typer.Option(help="data set; the profile's own when left out")]
 Method = Annotated[

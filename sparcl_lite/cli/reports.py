@@ -10,6 +10,7 @@ import typer
 from sparcl_lite.cli.options import (
     Dataset,
     Json,
+    Output,
     Profile,
     Scheduler,
     Seeds,
@@ -19,7 +20,6 @@ from sparcl_lite.cli.options import (
     store_with_evidence,
 )
 from sparcl_lite.errors import KitError
-from sparcl_lite.paths import folder
 
 app = typer.Typer()
 
@@ -80,9 +80,7 @@ def reproduce(
     profile: Profile = "lite",
     seeds: Seeds = 1,
     scheduler: Scheduler = None,
-    output: Annotated[Path, typer.Option(help="folder of report/, figures/ and store/", callback=folder)] = Path(
-        "build"
-    ),
+    output: Output = Path("build"),
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="a notebook's parameter: NAME=VALUE; repeatable")
     ] = None,

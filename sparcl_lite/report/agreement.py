@@ -136,7 +136,7 @@ def summary(cells: list[Cell]) -> str:
     if count[INCOMPARABLE]:
         text += f"; {count[INCOMPARABLE]} not comparable: fewer than {FEWEST} committed seeds"
     if count[UNKNOWN]:
-        text += f"; {count[UNKNOWN]} of which no run is committed"
+        text += f"; {count[UNKNOWN]} without a committed run"
     return text
 
 
