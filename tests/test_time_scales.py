@@ -2,7 +2,7 @@
 
 import pytest
 
-from sparcl_lite.config import RigL, RunConfig, SparCL
+from sparcl_lite.config import RigL, RunConfig, SparCL, StaticMask
 from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import samples_per_class, steps_per_epoch
 from sparcl_lite.sparsity.rigl import drop_fraction
@@ -66,3 +66,11 @@ def test_no_rule_of_a_profile_drops_samples_of_one_side(profile):
         config = RunConfig(profile=profile, sparse=sparse)
         assert not config.drop_last
         assert config.even_batches == (profile == "lite")
+
+
+@pytest.mark.parametrize("sparse", [SparCL(), SparCL(sparsity=0.98), RigL(), StaticMask(kind="snip")])
+def test_lite_runs_sparse_rows_on_the_weights_that_exist(sparse):
+    assert RunConfig(profile="lite", sparse=sparse).engine == "sparse"
+    assert RunConfig(profile="lite", sparse=sparse, engine="dense").engine == "dense"
+    assert RunConfig(profile="lite", sparse=SparCL(tdm=False)).engine == "dense"  # all weights exist
+    assert RunConfig(profile="lite").engine == "dense"
