@@ -8,7 +8,7 @@ import pandas as pd
 from sparcl_lite.config import SparCL
 from sparcl_lite.papers.differences import compared
 from sparcl_lite.papers.experiments import Experiment, Row
-from sparcl_lite.papers.sparcl.tables import DECIDING, NAMES, OTHERS, level
+from sparcl_lite.papers.sparcl.tables import DECIDING, NAMES, OTHERS, STUDIED, level
 
 RULES = {"stages": "DDR", "one_shot": "one-shot", "random": "random"}
 #: Rows of the data-removal study that decide a claim, as (rule, share of the samples removed).
@@ -30,7 +30,7 @@ def removal(
     for rule, name in RULES.items():
         for share in proportions:
             sparse = SparCL(sparsity=sparsity, variant=variant, removal=share, removal_rule=rule)
-            seeds = DECIDING if (rule, share) in DECIDING_REMOVALS else OTHERS
+            seeds = DECIDING if (rule, share) in DECIDING_REMOVALS else STUDIED
             rows.append(Row(f"{rule}-{level(share)}", f"{name}, {share:.0%}", _der(buffer, sparse), seeds, "none"))
     title = f"SparCL, Figure 3: data removal in SparCL-DER++ {sparsity:.2f}, buffer {buffer}"
     printed = (sparsity, buffer) == (0.75, 500)
@@ -78,18 +78,18 @@ def sensitivity(
         fixed = () if variant == "paper" else ("growth", "initial_mask")
         changes = {name: values for name, values in CHANGES.items() if name not in fixed}
     default = SparCL(sparsity=sparsity, variant=variant)
-    rows = [Row("default", "default", _der(buffer, default), OTHERS)]
+    rows = [Row("default", "default", _der(buffer, default), STUDIED)]
     for name, values in changes.items():
         for value in values:
             changed = SparCL(sparsity=sparsity, variant=variant, **{name: value})
-            rows.append(Row(f"{name}={value}", f"{name} = {value}", _der(buffer, changed), OTHERS, "default"))
+            rows.append(Row(f"{name}={value}", f"{name} = {value}", _der(buffer, changed), STUDIED, "default"))
     if variant == "paper" and changes == CHANGES:  # CWI without any gradient
         magnitude = SparCL(sparsity=sparsity, variant=variant, alpha=0.0, beta=0.0)
-        rows.append(Row("alpha=beta=0", "alpha = beta = 0", _der(buffer, magnitude), OTHERS, "default"))
+        rows.append(Row("alpha=beta=0", "alpha = beta = 0", _der(buffer, magnitude), STUDIED, "default"))
     for size in (buffer, *buffers):
-        rows.append(Row(f"dense-{size}", f"DER++, buffer {size}", _der(size, None), OTHERS))
+        rows.append(Row(f"dense-{size}", f"DER++, buffer {size}", _der(size, None), STUDIED))
         if size != buffer:
-            row = Row(f"sparse-{size}", f"SparCL, buffer {size}", _der(size, default), OTHERS, f"dense-{size}")
+            row = Row(f"sparse-{size}", f"SparCL, buffer {size}", _der(size, default), STUDIED, f"dense-{size}")
             rows.append(row)
     title = f"Sensitivity of SparCL-DER++ {sparsity:.2f}, buffer {buffer}"
     return Experiment("sparcl_sensitivity", "sparcl", None, title, tuple(rows), shared, printed=False)

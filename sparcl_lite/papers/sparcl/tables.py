@@ -22,6 +22,7 @@ NAMES = {
 }
 DECIDING = 10  # seeds of rows that decide a claim
 OTHERS = 5
+STUDIED = 3  # of rows that show a tendency and decide nothing
 MASKED = "+mask"  # ending of the id of a row that trains with the current-task-masked loss
 
 
