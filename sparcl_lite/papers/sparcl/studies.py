@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from sparcl_lite.config import SparCL
-from sparcl_lite.papers.differences import compared
+from sparcl_lite.papers.differences import ENOUGH_SEEDS, compared
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.sparcl.tables import DECIDING, NAMES, OTHERS, STUDIED, level
 
@@ -38,13 +38,17 @@ def removal(
 
 
 def against_random(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
-    """Class-IL of each rule that looks at the samples, less that of removing as many at random, paired by seed."""
+    """Class-IL of each rule that looks at the samples, less that of removing as many at random, paired by seed.
+
+    Only where both rows have enough seeds to show a difference.
+    """
     pairs = [
         (row.id, f"{row.label}, against random", f"random-{row.id.partition('-')[2]}")
         for row in experiment.rows
         if row.id.startswith(("stages-", "one_shot-"))
     ]
-    return compared(pairs, frame, "class_il")[["label", "difference", "low", "high", "n"]]
+    table = compared(pairs, frame, "class_il")
+    return table.loc[table["n"] >= ENOUGH_SEEDS, ["label", "difference", "low", "high", "n"]]
 
 
 def _der(buffer: int, sparse: SparCL | None, **more: Any) -> dict[str, Any]:
