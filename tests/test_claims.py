@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -292,6 +293,8 @@ def test_the_papers_value_is_inside_or_not():
     (judged,) = judge([claim], {"sparcl_table3": table3()}, {"sparcl_table3": frame})
     assert judged.evidence[0].paper == pytest.approx(73.37 - 72.70)
     assert judged.paper_inside is True
+    far = replace(judged.evidence[0], paper_inside=False)
+    assert scoreboard([replace(judged, evidence=[*judged.evidence, far])]).frame.loc[0, "paper inside"] == "1 of 2"
     frame["class_il"] += 2 * (frame["row"] == "tdm")
     (judged,) = judge([claim], {"sparcl_table3": table3()}, {"sparcl_table3": frame})
     assert (judged.verdict, judged.paper_inside) == (REPRODUCED, False)

@@ -174,7 +174,7 @@ def scoreboard(judged: list[Judged]) -> Table:
             "expected": _expected(entry.claim),
             "measured": _measured(entry),
             "verdict": entry.verdict,
-            "paper inside": yes_no(entry.paper_inside),
+            "paper inside": _inside(entry),
             "seeds to decide": _seeds(entry),
             "notebook": entry.claim.experiment,
         }
@@ -230,6 +230,12 @@ def _comparison(evidence: Evidence, sampled: bool) -> str:
     if effect.n == 1:
         return where + f"{effect.mean:+.1f} ({evidence.note}){paper}"
     return where + f"{effect.mean:+.1f} [{effect.low:.1f}, {effect.high:.1f}], n {effect.n}{paper}"
+
+
+def _inside(entry: Judged) -> str:
+    """`yes`, `no`, `1 of 2` of the comparisons whose paper's value is known, or `-`."""
+    known = [e.paper_inside for e in entry.evidence if e.paper_inside is not None]
+    return f"{sum(known)} of {len(known)}" if 0 < sum(known) < len(known) else yes_no(entry.paper_inside)
 
 
 def _seeds(entry: Judged) -> str:
