@@ -13,7 +13,7 @@ from sparcl_lite.papers.claims import ACCURACY_RULES
 from sparcl_lite.papers.differences import ENOUGH_SEEDS, differences
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.verdicts import NEWER, Judged
-from sparcl_lite.report.figures.style import OURS, PALETTE, PAPER, interval_bars
+from sparcl_lite.report.figures.style import OURS, PALETTE, interval_bars
 
 OUTCOMES = {
     REPRODUCED: PALETTE["der"],
@@ -134,7 +134,7 @@ def effects(judged: list[Judged]) -> tuple[Figure, pd.DataFrame]:
             interval_bars(ax, points[chosen], "effect", y[chosen], color=colour, label=outcome)
     if len(points):
         ax.plot(points["bound"], y, "|", color="#000000", markersize=9, label="bound")
-        ax.plot(points["paper"], y, "D", mfc="none", color=PAPER, markersize=4, label="paper")
+        ax.plot(points["paper"], y, "D", mfc="none", color="#000000", markersize=4, label="paper")
         names = [f"{line.claim}: {line.comparison}" for line in points.itertuples()]
         ax.set(yticks=y, yticklabels=names)
         ax.tick_params(axis="y", labelsize=6.5)
