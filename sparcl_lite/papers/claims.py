@@ -10,7 +10,7 @@ from sparcl_lite.measure.statistics import joint_level
 
 ACCURACY_RULES = ("above", "not_below")
 COUNTED_RATIOS = ("honest_flops", "held_memory", "memory_ratio")
-RATIO_RULES = (*COUNTED_RATIOS, "memory_measured", "step_speedup")
+RATIO_RULES = (*COUNTED_RATIOS, "memory_measured", "measured_speedup")
 RATIO_TOLERANCE = 0.05  # the papers print FLOPs and savings with two digits
 
 
@@ -31,7 +31,7 @@ class Claim(BaseModel):
         "held_memory",
         "memory_ratio",
         "memory_measured",
-        "step_speedup",
+        "measured_speedup",
         "converges",
         "slope_between",
         "untestable",

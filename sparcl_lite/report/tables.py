@@ -203,7 +203,7 @@ def _expected(claim: Claim) -> str:
         "held_memory": f"{claim.ratio:.0%} less" if claim.ratio else "",
         "memory_ratio": f"{claim.ratio:g}x less" if claim.ratio else "",
         "memory_measured": f"{claim.ratio:g}x less" if claim.ratio else "",
-        "step_speedup": f"{claim.ratio:g}x" if claim.ratio else "",
+        "measured_speedup": f"{claim.ratio:g}x" if claim.ratio else "",
         "converges": f"last change below {claim.margin:.0%}",
         "slope_between": "slope {:g} to {:g}".format(*claim.between) if claim.between else "",
         "untestable": "-",

@@ -19,7 +19,7 @@ STEPS = "sweep-resnet18-64"  # what `sparcl-lite bench sweep` measured at the pa
 
 def rules(store: Store) -> dict[str, Rule]:
     """Rules by name, which look at the benchmarks beside `store`'s runs."""
-    return {"step_speedup": partial(_step_speedup, measurement(store, STEPS))}
+    return {"measured_speedup": partial(_step_speedup, measurement(store, STEPS))}
 
 
 def _step_speedup(
