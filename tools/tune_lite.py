@@ -75,7 +75,7 @@ Candidate = tuple[dict[str, Any], dict[str, Any]]  # a line's first columns, and
 
 def by_rate(families: Iterable[str]) -> pd.DataFrame:
     """Rows of SparCL's tables, each with its five learning rates; the best of each."""
-    experiments = (sparcl.table1(buffers=(BUFFER,), masked=False), sparcl.table2(buffer=BUFFER))
+    experiments = (sparcl.table1(buffers=(BUFFER,), masked=()), sparcl.table2(buffer=BUFFER))
     rows = {row.id.removesuffix(f"-{BUFFER}"): row.values for experiment in experiments for row in experiment.rows}
     rates = {family: [LITE[family] * 2**step for step in range(5)] for family in families}
     candidates = [
