@@ -3,6 +3,7 @@
 import dask
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
@@ -140,8 +141,24 @@ def test_eta_by_silhouette(cells):
     path = eta_path(estimator, cells.X)
     assert (path["eta"].diff()[1:] > 0).all()
     assert path["features"].iloc[0] < path["features"].iloc[-1]
-    assert path.set_index("eta").loc[choose_eta(path), "silhouette"] == path["silhouette"].max()
+    assert path["eta"].iloc[0] < choose_eta(path) < path["eta"].iloc[-1]
+    assert path.set_index("eta").loc[choose_eta(path), "silhouette"] >= path["silhouette"].max() - 0.01
     assert list(eta_path(estimator, cells.X, [7.0])["eta"]) == [7.0]
+
+
+@pytest.mark.parametrize(
+    ("silhouettes", "chosen"),
+    [
+        ([0.9, 0.5, 0.6, 0.8, 0.7], 8),  # the first is that of a handful of genes
+        ([0.2, 0.5, 0.9, 0.905, 0.9], 4),  # of equals the one of the fewest genes
+        ([0.5, 0.4, 0.4, 0.41, 0.4], 8),
+    ],
+)
+def test_eta_is_the_smallest_of_the_best_after_the_first_rise(silhouettes, chosen):
+    path = pd.DataFrame({"eta": [1.0, 2, 4, 8, 16], "silhouette": silhouettes})
+    assert choose_eta(path) == choose_eta(path[::-1]) == chosen
+    with pytest.raises(ValueError, match="path: got silhouettes that fall from eta 1 on"):
+        choose_eta(path.assign(silhouette=[0.9, 0.8, 0.7, 0.6, 0.5]))
 
 
 @pytest.mark.parametrize(

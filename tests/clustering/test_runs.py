@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
@@ -34,6 +35,22 @@ def test_the_address_is_that_of_what_decides_the_numbers():
     others = [config_of(seed=1), config_of(method="pca"), config_of(share=0.5), config_of(logs=True),
               config_of(options={"eta": 21.0})]  # fmt: skip
     assert len({key, *(other.key for other in others)}) == 6
+
+
+def test_numbers_of_numpy_address_the_run_of_pythons():
+    plain = config_of(options={"eta": 20.0, "n_init": 2, "accelerated": True}, seed=3)
+    options = {"eta": np.float64(20), "n_init": np.int64(2), "accelerated": np.bool_(True)}
+    given = config_of(options=options, seed=np.uint8(3), cells=np.int32(60))
+    assert (given.key, given) == (plain.key, plain)
+    assert [type(value) for value in given.options.values()] == [float, int, bool]
+
+
+def test_a_method_whose_numbers_changed_has_other_keys_and_the_rest_keep_theirs():
+    keys = {method: ClusteringConfig(dataset="khan", method=method).key for method in ("pca", "spectral", "k-sparse")}
+    assert keys == {
+        "pca": "0d8c73e10968d3852c72", "spectral": "4eb2ef4ae1bfd7d561a0", "k-sparse": "169b7a67f59c5b47397c",
+    }  # fmt: skip
+    assert ClusteringConfig(dataset="khan", method="simlr").key != "de56c9cb5acd1f436907"
 
 
 @pytest.mark.parametrize(
