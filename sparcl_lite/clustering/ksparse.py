@@ -55,8 +55,9 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
     coef_ : W, (d, h)
     centroids_ : mu, (k, h)
     selected_features_ : indices of the features whose row of W is not zero, the largest norm first
-    criterion_ : `1/2 ||Y mu - A W||_F^2` after every loop
-    relative_criterion_ : the same over `1/2 ||A W||_F^2`: free of the scale, which shrinks with free centroids
+    criterion_ : `1/2 ||Y mu - A W||_F^2` of what the loops start from, then after every loop, (n_iter_ + 1,)
+    relative_criterion_ : after every loop the same over `1/2 ||A W||_F^2`, (n_iter_,): with free centroids the share of
+        the projected samples' sum of squares that lies within clusters, free of the scale, which shrinks
     l1_norm_, constraint_active_ : of W, and whether the constraint is what limits it
     initial_labels_, initial_embedding_ : what the loops started from: (m,), (m, h)
     mean_, norm_ : column means and spectral norm of X
@@ -153,20 +154,21 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
 
     def _alternate(self, design: Design, labels, centroids, rng: np.random.RandomState) -> Self:
         d, h = design.shape[1], centroids.shape[1]
-        W, criterion, relative = np.full((d, h), 1 / (d * h)), [], []
+        W, relative = np.full((d, h), 1 / (d * h)), []
+        criterion = [_criterion(centroids[labels], design.project(W))]
         for _ in range(self.max_iter):
             previous, before = labels, W
             W = self._weights(design, labels, centroids, W)
             Z = design.project(W)
             labels, centroids = self._assign(Z, centroids, rng)
-            criterion.append(0.5 * np.square(centroids[labels] - Z).sum(dtype=float))
-            relative.append(criterion[-1] / max(0.5 * np.square(Z).sum(dtype=float), np.finfo(float).tiny))
+            criterion.append(_criterion(centroids[labels], Z))
+            relative.append(criterion[-1] / max(_criterion(0, Z), np.finfo(float).tiny))
             still = np.abs(W - before).max() <= self.tol * np.abs(W).max()
             if still and np.array_equal(labels, previous):
                 break
         self.labels_, self.centroids_, self.coef_ = labels, centroids, W
         self.criterion_, self.relative_criterion_ = np.array(criterion), np.array(relative)
-        self.n_iter_, self._n_features_out = len(criterion), h
+        self.n_iter_, self._n_features_out = len(relative), h
         return self._select()
 
     def _weights(self, design: Design, labels, centroids, W: np.ndarray) -> np.ndarray:
@@ -230,3 +232,7 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _criterion(targets: np.ndarray | float, Z: np.ndarray) -> float:
+    return 0.5 * np.square(targets - Z).sum(dtype=float)

@@ -74,7 +74,7 @@ def ksparse(X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
     """K-sparse."""
     model = KSparse(k, random_state=seed, n_jobs=threads, **options).fit(X)
     details = {
-        "criterion": model.criterion_.tolist(),
+        "criterion_from_start": model.criterion_.tolist(),
         "relative_criterion": model.relative_criterion_.tolist(),
         "l1_norm": model.l1_norm_,
         "constraint_active": bool(model.constraint_active_),

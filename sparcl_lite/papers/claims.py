@@ -23,6 +23,7 @@ from sparcl_lite.papers.differences import paired
 from sparcl_lite.papers.experiments import Experiment
 
 REPRODUCED, PARTLY, NOT, UNTESTABLE = "reproduced", "partly", "not reproduced", "not testable here"
+CONTRADICTED = "contradicted"
 RATIO_RULES = ("flops_ratio", "memory_saving", "memory_ratio", "memory_measured", "step_speedup")
 RATIO_TOLERANCE = 0.05  # the papers print FLOPs and savings with two digits
 
