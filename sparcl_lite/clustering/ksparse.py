@@ -9,7 +9,8 @@ from sklearn.metrics import euclidean_distances, pairwise_distances_argmin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sparcl_lite.clustering.design import Design, is_dask
+from sparcl_lite.clustering.checks import check_counts
+from sparcl_lite.clustering.design import Design, is_dask, times
 from sparcl_lite.clustering.embedding import embed
 from sparcl_lite.clustering.inner import CONSTRAINTS, solve
 from sparcl_lite.clustering.lloyd import Assignment, anchors, cluster_sums, extra_cost, kmeans, penalised
@@ -127,8 +128,12 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         check_is_fitted(self)
         X = self._checked(X, reset=False)
         scaled = self.coef_ / self.norm_
-        projected = (X.rechunk({1: -1}) @ scaled).compute() if is_dask(X) else X @ scaled
-        return projected - self.mean_ @ scaled
+        offset = self.mean_ @ scaled
+        if not is_dask(X):
+            return times(X, scaled, offset)
+        X = X.rechunk({1: -1})
+        chunks = (X.chunks[0], (scaled.shape[1],))
+        return X.map_blocks(times, W=scaled, offset=offset, chunks=chunks, meta=np.empty((0, 0))).compute()
 
     def predict(self, X: Any) -> np.ndarray:
         """The cluster whose centroid is nearest to the projected sample, shape (m,)."""
@@ -201,9 +206,7 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
 
     def _checked(self, X: Any, *, reset: bool) -> Any:
         if not is_dask(X):
-            return validate_data(
-                self, X, reset=reset, accept_sparse="csr", accept_large_sparse=False, dtype=[np.float64, np.float32]
-            )
+            return validate_data(self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32])
         if X.ndim != 2 or np.isnan(X.shape[0]):
             raise ValueError(f"X: got a dask array of shape {X.shape}, allowed is (m, d) with m known")
         if reset:
@@ -221,9 +224,7 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name}: got {value}, allowed is a number above 0")
-        for name in ("n_clusters", "n_init", "max_iter", "w_max_iter"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is 1 or more")
+        check_counts(self, "n_clusters", "n_components", "n_init", "max_iter", "w_max_iter")
         if self.threshold < 0:
             raise ValueError(f"threshold: got {self.threshold}, allowed is 0 or more")
 

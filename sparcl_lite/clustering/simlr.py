@@ -13,6 +13,7 @@ from sklearn.metrics import euclidean_distances, pairwise_distances_argmin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from sparcl_lite.clustering.checks import check_counts
 from sparcl_lite.clustering.embedding import check_pairs
 from sparcl_lite.clustering.projections import simplex_rows
 from sparcl_lite.clustering.simlr_parts import (
@@ -61,6 +62,7 @@ class SIMLR(ClusterMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Cluster X (m, d), dense. Raises ValueError on more than 1,500 samples, and on fewer than clusters."""
+        check_counts(self, "n_clusters", "n_neighbors", "max_iter")
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=3)
         check_pairs(len(X), "SIMLR", "KSparse", MAX_SAMPLES)
         if len(X) < self.n_clusters:

@@ -9,6 +9,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sparcl_lite.clustering.checks import check_counts
 from sparcl_lite.clustering.lloyd import cluster_sums
 
 BISECTIONS = 60  # to the last bits of a double
@@ -67,6 +68,7 @@ class SparseKMeans(ClusterMixin, BaseEstimator):
         return self._refine(self._checked(X), labels)
 
     def _checked(self, X: Any) -> np.ndarray:
+        check_counts(self, "n_clusters", "n_init", "max_iter")
         if not self.s > 1:
             raise ValueError(f"s: got {self.s}, allowed is a number above 1")
         X = validate_data(self, X, dtype=[np.float64, np.float32])
