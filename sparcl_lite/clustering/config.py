@@ -4,9 +4,11 @@ import hashlib
 import json
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1  # part of every key: raise it when the same configuration would give other numbers
+#: Part of every key: raise a method's when the same configuration would give other numbers; the rest are at 1.
+SCHEMA_VERSIONS = {"simlr": 2, "sparse-kmeans": 2}
 PROFILES = ("smoke", "lite", "paper")
 SIMULATED = "simulated"
 METHODS = ("k-sparse", "pca", "spectral", "simlr", "sparse-kmeans")
@@ -35,6 +37,15 @@ class ClusteringConfig(BaseModel):
     dropout: float | None = Field(None, ge=0, lt=1, description="simulated, share of zeros; None: 0.8")
     sparse: bool = Field(False, description="simulated, as CSR")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_python(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Numbers of numpy become Python's, so that both give the same key."""
+        plain = {name: _plain(value) for name, value in values.items()}
+        if isinstance(plain.get("options"), dict):
+            plain["options"] = {name: _plain(value) for name, value in plain["options"].items()}
+        return plain
+
     @model_validator(mode="after")
     def _check_simulated(self) -> "ClusteringConfig":
         if self.dataset != SIMULATED:
@@ -50,8 +61,12 @@ class ClusteringConfig(BaseModel):
     @property
     def key(self) -> str:
         """Content address of the run: a hash of the canonical configuration and the schema version."""
-        text = json.dumps(["clustering", SCHEMA_VERSION, self.canonical()], sort_keys=True)
+        text = json.dumps(["clustering", SCHEMA_VERSIONS.get(self.method, 1), self.canonical()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 class Agreement(BaseModel):

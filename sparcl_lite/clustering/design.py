@@ -30,7 +30,8 @@ class Design:
     """`A = (X - 1 mean') / norm` of an (m, d) dense array, CSR array or dask array of row blocks.
 
     In-memory data is shared by `n_jobs` threads (dense products have those of BLAS besides); a dask array is computed
-    block by block by dask's current scheduler: threads of this machine, or the cluster of an active `Client`.
+    block by block by dask's current scheduler: threads of this machine, or the cluster of an active `Client`. Single
+    precision stays so; all else, whole numbers too, is computed in double precision.
 
     Attributes
     ----------
@@ -42,9 +43,9 @@ class Design:
     def __init__(self, X: Any, n_jobs: int | None = None):
         self.shape: tuple[int, int] = X.shape
         self.dtype = np.dtype(np.float32) if X.dtype == np.float32 else np.dtype(np.float64)
-        threads = _thread_count(n_jobs)
-        self._X, self._lazy = X, is_dask(X)
-        self._blocks = _dask_blocks(X) if self._lazy else _row_blocks(X, threads)
+        threads, self._lazy = _thread_count(n_jobs), is_dask(X)
+        self._X = X.map_blocks(_of_type, self.dtype, dtype=self.dtype) if self._lazy else _of_type(X, self.dtype)
+        self._blocks = _dask_blocks(self._X) if self._lazy else _row_blocks(self._X, threads)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 and not self._lazy else None
         self.mean = sum(self._map(_column_sums)) / self.shape[0]
         if not np.isfinite(self.mean).all():
@@ -54,7 +55,7 @@ class Design:
     def project(self, W: np.ndarray) -> np.ndarray:
         """`A W`, shape (m, h), of W (d, h)."""
         offset, scaled = self.mean @ W / self.norm, self._scaled(W)
-        parts = self._map(partial(_times, W=scaled, offset=offset))
+        parts = self._map(partial(times, W=scaled, offset=offset))
         return np.concatenate(list(parts))
 
     def back_project(self, Z: np.ndarray) -> np.ndarray:
@@ -127,6 +128,11 @@ def _thread_count(n_jobs: int | None) -> int:
     return n_jobs if n_jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + n_jobs)
 
 
+def _of_type(block: Any, dtype: np.dtype) -> Any:
+    """A dense or CSR block as floats, itself where it has that type: a dask array may claim another than its blocks."""
+    return block.astype(dtype, copy=False)
+
+
 def _row_blocks(X: Any, threads: int) -> list[tuple[int, int, Any]]:
     """(start, stop, rows) that share the memory of X, at least one for every thread."""
     m = X.shape[0]
@@ -160,7 +166,8 @@ def _column_sums(block: Any) -> np.ndarray:
     return np.asarray(block.sum(axis=0, dtype=float)).ravel()
 
 
-def _times(block: Any, W: np.ndarray, offset: np.ndarray) -> np.ndarray:
+def times(block: Any, W: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """`X W - offset` of a dense or CSR block of rows X."""
     return block @ W - offset.astype(W.dtype)
 
 

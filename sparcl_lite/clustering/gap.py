@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 
 from sparcl_lite.clustering.sparse_kmeans import SparseKMeans
+from sparcl_lite.clustering.tuning import FRACTIONS
 
 
 @dataclass(frozen=True)
@@ -24,20 +26,24 @@ class Gap:
         return float(self.s[np.argmax(self.gap)])
 
 
-def grid_of_s(features: int, size: int = 10) -> np.ndarray:
-    """`size` values of s from 1.2 to 0.9 sqrt(features), evenly on a logarithmic scale."""
-    return np.geomspace(1.2, max(1.3, 0.9 * np.sqrt(features)), size)
+def grid_of_s(features: int) -> np.ndarray:
+    """As many values of s as K-sparse has of eta, from 1.2 to 2 sqrt(features), evenly on a logarithmic scale.
+
+    From sqrt(features) on nothing is bound. The authors' package ends at 0.9 sqrt(features), where the gap may still
+    grow: here its largest value is never at the grid's end.
+    """
+    return np.geomspace(1.2, 2 * np.sqrt(features), len(FRACTIONS))
 
 
 def permutation_gap(
-    estimator: SparseKMeans, X: np.ndarray, *, s: np.ndarray | None = None, permutations: int = 25
+    estimator: SparseKMeans, X: ArrayLike, *, s: np.ndarray | None = None, permutations: int = 25
 ) -> Gap:
     """How much better sparse k-means does on X (m, d) than on X with every column shuffled, for each s.
 
     `gap(s) = log O(s) - mean_b log O_b(s)`, O the objective and b the shuffled copies. The first clustering does not
     depend on s and is made once per copy. Source: Witten and Tibshirani (2010), section 3.2.
     """
-    rng = check_random_state(estimator.random_state)
+    X, rng = check_array(X, dtype=[np.float64, np.float32]), check_random_state(estimator.random_state)
     grid = grid_of_s(X.shape[1]) if s is None else np.asarray(s, dtype=float)
     observed = _log_objectives(estimator, X, grid, rng)
     copies = [_log_objectives(estimator, _shuffled(X, rng), grid, rng) for _ in range(permutations)]

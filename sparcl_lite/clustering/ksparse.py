@@ -9,7 +9,8 @@ from sklearn.metrics import euclidean_distances, pairwise_distances_argmin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sparcl_lite.clustering.design import Design, is_dask
+from sparcl_lite.clustering.checks import check_counts
+from sparcl_lite.clustering.design import Design, is_dask, times
 from sparcl_lite.clustering.embedding import embed
 from sparcl_lite.clustering.inner import CONSTRAINTS, solve
 from sparcl_lite.clustering.lloyd import Assignment, anchors, cluster_sums, extra_cost, kmeans, penalised
@@ -55,8 +56,9 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
     coef_ : W, (d, h)
     centroids_ : mu, (k, h)
     selected_features_ : indices of the features whose row of W is not zero, the largest norm first
-    criterion_ : `1/2 ||Y mu - A W||_F^2` after every loop
-    relative_criterion_ : the same over `1/2 ||A W||_F^2`: free of the scale, which shrinks with free centroids
+    criterion_ : `1/2 ||Y mu - A W||_F^2` of what the loops start from, then after every loop, (n_iter_ + 1,)
+    relative_criterion_ : after every loop the same over `1/2 ||A W||_F^2`, (n_iter_,): with free centroids the share of
+        the projected samples' sum of squares that lies within clusters, free of the scale, which shrinks
     l1_norm_, constraint_active_ : of W, and whether the constraint is what limits it
     initial_labels_, initial_embedding_ : what the loops started from: (m,), (m, h)
     mean_, norm_ : column means and spectral norm of X
@@ -126,8 +128,12 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         check_is_fitted(self)
         X = self._checked(X, reset=False)
         scaled = self.coef_ / self.norm_
-        projected = (X.rechunk({1: -1}) @ scaled).compute() if is_dask(X) else X @ scaled
-        return projected - self.mean_ @ scaled
+        offset = self.mean_ @ scaled
+        if not is_dask(X):
+            return times(X, scaled, offset)
+        X = X.rechunk({1: -1})
+        chunks = (X.chunks[0], (scaled.shape[1],))
+        return X.map_blocks(times, W=scaled, offset=offset, chunks=chunks, meta=np.empty((0, 0))).compute()
 
     def predict(self, X: Any) -> np.ndarray:
         """The cluster whose centroid is nearest to the projected sample, shape (m,)."""
@@ -153,20 +159,21 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
 
     def _alternate(self, design: Design, labels, centroids, rng: np.random.RandomState) -> Self:
         d, h = design.shape[1], centroids.shape[1]
-        W, criterion, relative = np.full((d, h), 1 / (d * h)), [], []
+        W, relative = np.full((d, h), 1 / (d * h)), []
+        criterion = [_criterion(centroids[labels], design.project(W))]
         for _ in range(self.max_iter):
             previous, before = labels, W
             W = self._weights(design, labels, centroids, W)
             Z = design.project(W)
             labels, centroids = self._assign(Z, centroids, rng)
-            criterion.append(0.5 * np.square(centroids[labels] - Z).sum(dtype=float))
-            relative.append(criterion[-1] / max(0.5 * np.square(Z).sum(dtype=float), np.finfo(float).tiny))
+            criterion.append(_criterion(centroids[labels], Z))
+            relative.append(criterion[-1] / max(_criterion(0, Z), np.finfo(float).tiny))
             still = np.abs(W - before).max() <= self.tol * np.abs(W).max()
             if still and np.array_equal(labels, previous):
                 break
         self.labels_, self.centroids_, self.coef_ = labels, centroids, W
         self.criterion_, self.relative_criterion_ = np.array(criterion), np.array(relative)
-        self.n_iter_, self._n_features_out = len(criterion), h
+        self.n_iter_, self._n_features_out = len(relative), h
         return self._select()
 
     def _weights(self, design: Design, labels, centroids, W: np.ndarray) -> np.ndarray:
@@ -199,9 +206,7 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
 
     def _checked(self, X: Any, *, reset: bool) -> Any:
         if not is_dask(X):
-            return validate_data(
-                self, X, reset=reset, accept_sparse="csr", accept_large_sparse=False, dtype=[np.float64, np.float32]
-            )
+            return validate_data(self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32])
         if X.ndim != 2 or np.isnan(X.shape[0]):
             raise ValueError(f"X: got a dask array of shape {X.shape}, allowed is (m, d) with m known")
         if reset:
@@ -219,9 +224,7 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name}: got {value}, allowed is a number above 0")
-        for name in ("n_clusters", "n_init", "max_iter", "w_max_iter"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, allowed is 1 or more")
+        check_counts(self, "n_clusters", "n_components", "n_init", "max_iter", "w_max_iter")
         if self.threshold < 0:
             raise ValueError(f"threshold: got {self.threshold}, allowed is 0 or more")
 
@@ -230,3 +233,7 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _criterion(targets: np.ndarray | float, Z: np.ndarray) -> float:
+    return 0.5 * np.square(targets - Z).sum(dtype=float)

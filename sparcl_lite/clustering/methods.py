@@ -7,14 +7,14 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
-from sparcl_lite.clustering.gap import grid_of_s, permutation_gap
+from sparcl_lite.clustering.gap import permutation_gap
 from sparcl_lite.clustering.ksparse import KSparse
 from sparcl_lite.clustering.simlr import SIMLR
 from sparcl_lite.clustering.sparse_kmeans import SparseKMeans
 from sparcl_lite.clustering.spectral import SpectralNJW
 
 GAP_RESTARTS, GAP_SAMPLES = 3, 300  # that s is chosen on: the gap needs 1 + permutations clusterings of each s
-GAP_PERMUTATIONS, GAP_GRID = 3, 6  # 25 and 10 in the authors' package
+GAP_PERMUTATIONS = 3  # 25 in the authors' package
 
 
 @dataclass(frozen=True)
@@ -58,22 +58,23 @@ def simlr(X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
 
 def sparse_kmeans(X, k: int, *, seed: int, threads: int, s: float | str = "gap", n_init: int = 10) -> Fitted:
     """Sparse k-means; s = "gap" chooses it by permutations on a sample of up to 300 cells."""
-    model = SparseKMeans(k, n_init=n_init, random_state=seed)
+    model, details = SparseKMeans(k, n_init=n_init, random_state=seed), {}
     if s == "gap":
         sample = np.random.RandomState(seed).permutation(len(X))[:GAP_SAMPLES]
-        quick, grid = SparseKMeans(k, n_init=GAP_RESTARTS, random_state=seed), grid_of_s(X.shape[1], GAP_GRID)
-        s = permutation_gap(quick, X[sample], s=grid, permutations=GAP_PERMUTATIONS).best
+        quick = SparseKMeans(k, n_init=GAP_RESTARTS, random_state=seed)
+        gap = permutation_gap(quick, X[sample], permutations=GAP_PERMUTATIONS)
+        s, details = gap.best, {"s_tried": gap.s.tolist(), "gap": gap.gap.tolist()}
     model.set_params(s=s).fit(X)
     kept = model.selected_features_
     embedding = X[:, kept] * np.sqrt(model.feature_weights_[kept])
-    return Fitted(model.labels_, embedding, selected=kept, details={"s": float(s)})
+    return Fitted(model.labels_, embedding, selected=kept, details={"s": float(s)} | details)
 
 
 def ksparse(X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
     """K-sparse."""
     model = KSparse(k, random_state=seed, n_jobs=threads, **options).fit(X)
     details = {
-        "criterion": model.criterion_.tolist(),
+        "criterion_from_start": model.criterion_.tolist(),
         "relative_criterion": model.relative_criterion_.tolist(),
         "l1_norm": model.l1_norm_,
         "constraint_active": bool(model.constraint_active_),

@@ -13,7 +13,7 @@ def l1_ball(z: np.ndarray, radius: float) -> np.ndarray:
     >>> l1_ball(np.array([3.0, -1.0]), 2.0)
     array([ 2., -0.])
     """
-    _check(radius)
+    z = _checked(z, radius)
     if np.abs(z).sum() <= radius:
         return z
     return l1_sphere(z, radius)
@@ -28,7 +28,7 @@ def l1_sphere(z: np.ndarray, radius: float) -> np.ndarray:
     >>> l1_sphere(np.array([3.0, -1.0]), 6.0)
     array([ 4., -2.])
     """
-    _check(radius)
+    z = _checked(z, radius)
     magnitude = np.abs(z)
     return np.sign(z) * np.maximum(magnitude - _threshold(magnitude.ravel(), radius), 0).astype(z.dtype)
 
@@ -56,6 +56,8 @@ def _threshold(magnitude: np.ndarray, radius: float) -> float:
         active = kept
 
 
-def _check(radius: float) -> None:
+def _checked(z: np.ndarray, radius: float) -> np.ndarray:
+    """`z` as floats, since the nearest point of whole numbers is not one of them."""
     if not radius > 0:
         raise ValueError(f"radius: got {radius}, allowed is a number above 0")
+    return z if np.issubdtype(z.dtype, np.floating) else z.astype(float)

@@ -13,6 +13,7 @@ from sklearn.metrics import euclidean_distances, pairwise_distances_argmin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from sparcl_lite.clustering.checks import check_counts
 from sparcl_lite.clustering.embedding import check_pairs
 from sparcl_lite.clustering.projections import simplex_rows
 from sparcl_lite.clustering.simlr_parts import (
@@ -61,6 +62,7 @@ class SIMLR(ClusterMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Cluster X (m, d), dense. Raises ValueError on more than 1,500 samples, and on fewer than clusters."""
+        check_counts(self, "n_clusters", "n_neighbors", "max_iter")
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=3)
         check_pairs(len(X), "SIMLR", "KSparse", MAX_SAMPLES)
         if len(X) < self.n_clusters:
@@ -82,20 +84,19 @@ class SIMLR(ClusterMixin, BaseEstimator):
         values, vectors = _bottom(S, self.n_clusters)
         F = normalise_rows(vectors[:, : self.n_clusters])
         for iteration in range(1, self.max_iter + 1):
-            before = S
+            before = S, vectors
             S = _similarity(distances + strength * euclidean_distances(F, squared=True), r)
-            S = diffuse((1 - DAMPING) * S + DAMPING * before, neighbors)
+            S = diffuse((1 - DAMPING) * S + DAMPING * before[0], neighbors)
             values, vectors = _bottom(S, self.n_clusters)
             F = (1 - DAMPING) * F + DAMPING * normalise_rows(vectors[:, : self.n_clusters])
             scores = np.tensordot(kernels, S.astype(kernels.dtype)).astype(float) / len(S)
             weights = (1 - DAMPING) * weights + DAMPING * entropic_weights(scores)
             weights /= weights.sum()
             gaps.append(values[-1])
-            if iteration < WARM_UP:
-                if values[-1] > 1e-6:
-                    strength, r = 1.5 * strength, r / 1.01
+            if iteration < WARM_UP:  # and the largest eigenvalue is above 1e-6 in the authors' code, as it always is
+                strength, r = 1.5 * strength, r / 1.01
             elif gaps[-1] > EIGENGAP_GROWTH * gaps[-2]:
-                S = before
+                S, vectors = before
                 break
             distances = _combine(kernels, weights)
         self.similarity_, self.kernel_weights_, self.n_iter_ = S, weights, iteration

@@ -9,7 +9,9 @@ DIFFUSION = 0.8
 PERPLEXITY = 20  # of the weights of the kernels
 TSNE_ITERATIONS = 1000
 TSNE_RATE = 500.0
-TSNE_EARLY = 250  # iterations of low momentum
+TSNE_MOMENTUM, TSNE_EARLY = (0.08, 0.1), 250  # the second one after so many iterations
+TSNE_BOX = 100.0  # largest coordinate
+TINY = np.finfo(float).tiny
 
 
 def kernel_distances(squared: np.ndarray) -> np.ndarray:
@@ -101,19 +103,21 @@ def _entropy(p: np.ndarray) -> float:
 def tsne(similarity: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Coordinates (m, c) whose Student-t similarities follow `similarity` (m, m), by gradient descent from `start`.
 
-    Source: van der Maaten and Hinton (2008) with given probabilities and a given start, so without exaggeration.
+    Source: van der Maaten and Hinton (2008) with given probabilities and a given start, so without exaggeration; rate,
+    momentum and box are those of SIMLR's authors' code.
     """
     P = (similarity + similarity.T) / 2
     np.fill_diagonal(P, 0)
-    P = np.maximum(P / max(P.sum(), EPSILON), EPSILON)
+    P = np.maximum(P / max(P.sum(), TINY), TINY)
     Y, step, gains = start.copy(), np.zeros_like(start), np.ones_like(start)
     for iteration in range(TSNE_ITERATIONS):
         squares = np.square(Y).sum(axis=1)
         student = 1 / (1 + squares[:, None] + squares[None, :] - 2 * Y @ Y.T)
         np.fill_diagonal(student, 0)
-        pull = (P - np.maximum(student / student.sum(), EPSILON)) * student
+        pull = (P - np.maximum(student / student.sum(), TINY)) * student
         gradient = 4 * (pull.sum(axis=1)[:, None] * Y - pull @ Y)
         gains = np.maximum(np.where(np.sign(gradient) != np.sign(step), gains + 0.2, gains * 0.8), 0.01)
-        step = (0.5 if iteration < TSNE_EARLY else 0.8) * step - TSNE_RATE * gains * gradient
-        Y = Y + step - (Y + step).mean(axis=0)
+        step = TSNE_MOMENTUM[iteration >= TSNE_EARLY] * step - TSNE_RATE * gains * gradient
+        Y = Y + step
+        Y = np.clip(Y - Y.mean(axis=0), -TSNE_BOX, TSNE_BOX)
     return Y

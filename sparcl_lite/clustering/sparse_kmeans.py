@@ -9,6 +9,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sparcl_lite.clustering.checks import check_counts
 from sparcl_lite.clustering.lloyd import cluster_sums
 
 BISECTIONS = 60  # to the last bits of a double
@@ -58,17 +59,24 @@ class SparseKMeans(ClusterMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Cluster X (m, d), dense. Raises ValueError on s <= 1 and on fewer samples than clusters."""
+        X, rng = self._checked(X), check_random_state(self.random_state)
+        labels = KMeans(self.n_clusters, n_init=self.n_init, random_state=rng).fit(X).labels_
+        return self._refine(X, labels)
+
+    def refine(self, X: Any, labels: np.ndarray) -> Self:
+        """`fit` from given first clusters (m,), which do not depend on s and can serve a whole grid of it."""
+        return self._refine(self._checked(X), labels)
+
+    def _checked(self, X: Any) -> np.ndarray:
+        check_counts(self, "n_clusters", "n_init", "max_iter")
         if not self.s > 1:
             raise ValueError(f"s: got {self.s}, allowed is a number above 1")
         X = validate_data(self, X, dtype=[np.float64, np.float32])
         if X.shape[0] < self.n_clusters:
             raise ValueError(f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}.")
-        rng = check_random_state(self.random_state)
-        labels = KMeans(self.n_clusters, n_init=self.n_init, random_state=rng).fit(X).labels_
-        return self.refine(X, labels)
+        return X
 
-    def refine(self, X: np.ndarray, labels: np.ndarray) -> Self:
-        """`fit` from given first clusters (m,), which do not depend on s and can serve a whole grid of it."""
+    def _refine(self, X: np.ndarray, labels: np.ndarray) -> Self:
         centred = X - X.mean(axis=0)
         weights = np.full(X.shape[1], X.shape[1] ** -0.5)
         for iteration in range(1, self.max_iter + 1):

@@ -6,6 +6,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from sparcl_lite.clustering.checks import check_counts
 from sparcl_lite.clustering.design import Design
 from sparcl_lite.clustering.embedding import check_pairs, spectral_embedding, squared_distances
 from sparcl_lite.clustering.lloyd import kmeans
@@ -51,6 +52,7 @@ class SpectralNJW(ClusterMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Cluster X (m, d), dense or CSR. Raises ValueError on more samples than all pairs can be held of."""
+        check_counts(self, "n_clusters", "n_components", "n_init")
         X = validate_data(self, X, accept_sparse="csr", dtype=[float, "float32"], ensure_min_samples=2)
         if X.shape[0] < self.n_clusters:
             raise ValueError(f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}.")

@@ -10,7 +10,9 @@ from sklearn.base import clone
 from sparcl_lite.clustering.ksparse import KSparse
 from sparcl_lite.clustering.scores import silhouette
 
-FRACTIONS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+#: Of the l1 norm of an unconstrained W. Beyond 1 the ball binds nothing; the sphere, as released, inflates W.
+FRACTIONS = tuple(2.0**power for power in range(-6, 4))
+SAME = 0.01  # silhouettes this near to each other are taken as equal
 
 
 def eta_path(estimator: KSparse, X: Any, etas: Iterable[float] | None = None) -> pd.DataFrame:
@@ -26,8 +28,16 @@ def eta_path(estimator: KSparse, X: Any, etas: Iterable[float] | None = None) ->
 
 
 def choose_eta(path: pd.DataFrame) -> float:
-    """The eta of the highest silhouette of a path; of equals the smallest, which selects the fewest features."""
-    return float(path.sort_values(["silhouette", "eta"], ascending=[False, True])["eta"].iloc[0])
+    """The smallest eta of a path, thus the fewest features, whose silhouette is within 0.01 of the best.
+
+    A handful of features makes tight groups that mean nothing, and the more so the fewer they are: what lies before the
+    first rise of the silhouette is left out. Raises ValueError when it never rises.
+    """
+    path = path.sort_values("eta")
+    rising = path[(path["silhouette"].diff() > 0).cummax()]
+    if rising.empty:
+        raise ValueError(f"path: got silhouettes that fall from eta {path.eta.iloc[0]:g} on, allowed is a longer path")
+    return float(rising.loc[rising["silhouette"] >= rising["silhouette"].max() - SAME, "eta"].iloc[0])
 
 
 def eta_for_genes(estimator: KSparse, X: Any, wanted: int, *, tolerance: float = 0.05, max_fits: int = 20) -> KSparse:

@@ -32,7 +32,7 @@ class Claim(BaseModel):
         "memory_ratio",
         "memory_measured",
         "measured_speedup",
-        "converges",
+        "never_increases",
         "slope_between",
         "untestable",
     ]
@@ -73,9 +73,12 @@ class Claim(BaseModel):
             return self.ratio * (1 - RATIO_TOLERANCE * (self.rule in COUNTED_RATIOS))
         if self.rule == "slope_between":
             return self.between
-        return {"above": self.margin, "not_below": -self.margin, "flops_below": 0.0, "converges": self.margin}.get(
-            self.rule
-        )
+        return {
+            "above": self.margin,
+            "not_below": -self.margin,
+            "flops_below": 0.0,
+            "never_increases": self.margin,
+        }.get(self.rule)
 
 
 def claims(publication: str) -> list[Claim]:

@@ -64,9 +64,9 @@ def gains(experiment: ClusteringExperiment, frame: pd.DataFrame) -> Table:
             }
         )
     caption = (
-        f"Mean {HALF}; differences in points of accuracy, paired by seed (tendency: too few seeds "
-        "for one). Left of the criterion: its last value over "
-        "its first; scale-free: the same of the criterion over the squared norm of the projected cells."
+        f"Mean {HALF}; differences in points of accuracy, paired by seed (tendency: too few seeds for one). Left of "
+        "the criterion: its last value over the start; scale-free: the share of the projected cells' sum of squares that "
+        "lies within clusters, its last value over that of the first loop."
     )
     return Table(pd.DataFrame(lines), caption)
 
@@ -167,7 +167,7 @@ def _cell(values: pd.Series, digits: int = 1) -> str:
 
 def _left(traces: pd.Series) -> str:
     shares = [100 * trace[-1] / trace[0] for trace in traces.dropna() if len(trace) > 1]
-    return f"{np.mean(shares):.0f}" if shares else "-"
+    return f"{np.mean(shares):.1f}" if shares else "-"
 
 
 def _active(values: pd.Series) -> str:

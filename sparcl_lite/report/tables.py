@@ -204,7 +204,7 @@ def _expected(claim: Claim) -> str:
         "memory_ratio": f"{claim.ratio:g}x less" if claim.ratio else "",
         "memory_measured": f"{claim.ratio:g}x less" if claim.ratio else "",
         "measured_speedup": f"{claim.ratio:g}x" if claim.ratio else "",
-        "converges": f"last change below {claim.margin:.0%}",
+        "never_increases": f"never increases, last change below {claim.margin:.0%} of the start",
         "slope_between": "slope {:g} to {:g}".format(*claim.between) if claim.between else "",
         "untestable": "-",
     }

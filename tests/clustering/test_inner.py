@@ -1,11 +1,13 @@
 """The data as an operator, and the W step: right products, right optimum, a criterion that never rises."""
 
+from types import SimpleNamespace
+
 import dask.array as da
 import numpy as np
 import pytest
 from scipy import sparse
 
-from sparcl_lite.clustering.design import Design
+from sparcl_lite.clustering.design import Design, _csr_rows
 from sparcl_lite.clustering.inner import solve
 
 
@@ -41,6 +43,41 @@ def test_products_are_those_of_the_scaled_and_centred_matrix(problem, form):
     U, s, _ = np.linalg.svd(A)
     np.testing.assert_allclose(values, s[:4], rtol=1e-6)
     np.testing.assert_allclose(np.abs((left * U[:, :4]).sum(axis=0)), 1, rtol=1e-6)
+
+
+NARROW = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16")
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("form", FORMS)
+def test_blocks_of_any_type_are_as_their_float_copy(problem, form, dtype):
+    if dtype == "float16" and "csr" in form:
+        pytest.skip("scipy has no such matrix")
+    X = problem[0].astype(dtype)
+    given, copy, rng = FORMS[form](X), Design(X.astype(float)), np.random.RandomState(1)
+    W, Z = rng.normal(size=(15, 5)), rng.normal(size=(40, 5))
+    assert given.norm == pytest.approx(copy.norm)
+    np.testing.assert_allclose(given.back_project(Z), copy.back_project(Z), atol=1e-12)
+    np.testing.assert_allclose(given.gradient(W, *problem[2:]), copy.gradient(W, *problem[2:]), atol=1e-12)
+    np.testing.assert_allclose(given.project(W), copy.project(W), atol=1e-12)
+
+
+def test_blocks_that_are_not_of_the_type_they_claim_are_as_their_float_copy(problem):
+    counts = problem[0].astype(np.int8)
+    X = da.from_array(counts, chunks=(7, -1)).map_blocks(np.asarray, dtype=float)
+    Z = np.random.RandomState(1).normal(size=(40, 5))
+    copy = Design(counts.astype(float))
+    np.testing.assert_allclose(Design(X).back_project(Z), copy.back_project(Z), atol=1e-12)
+
+
+def test_rows_beyond_2_31_values_are_found():
+    """A first row of 2^31 values, none of which takes memory, and two short ones after it."""
+    long = 2**31
+    values, columns = (np.broadcast_to(np.array(v, t), long + 3) for v, t in ((2.0, float), (1, np.int64)))
+    X = SimpleNamespace(shape=(3, 4), data=values, indices=columns, indptr=np.array([0, long, long + 1, long + 3]))
+    rows = _csr_rows(X, 1, 3)
+    np.testing.assert_array_equal(rows.toarray(), [[0, 2, 0, 0], [0, 4, 0, 0]])
+    assert np.shares_memory(rows.data, values)
 
 
 def test_inner_products_of_samples(problem):

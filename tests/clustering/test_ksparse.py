@@ -3,11 +3,21 @@
 import dask
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
-from sparcl_lite.clustering import KSparse, SpectralNJW, choose_eta, eta_for_genes, eta_path, simulate
+from sparcl_lite.clustering import (
+    SIMLR,
+    KSparse,
+    SparseKMeans,
+    SpectralNJW,
+    choose_eta,
+    eta_for_genes,
+    eta_path,
+    simulate,
+)
 from sparcl_lite.clustering.ksparse import AS_RELEASED
 from sparcl_lite.clustering.scores import accuracy, agreement, jaccard, precision_recall, silhouette
 
@@ -47,7 +57,25 @@ def test_as_released_entries_are_zero_or_above_the_threshold(planted):
 def test_without_acceleration_the_criterion_never_rises(cells):
     model = KSparse(4, eta=100.0, accelerated=False, w_max_iter=20, tol=0, n_init=1, random_state=0).fit(cells.X)
     assert (np.diff(model.criterion_) <= 1e-4 * model.criterion_[:-1]).all()
-    assert len(model.criterion_) == len(model.relative_criterion_) == model.n_iter_
+    assert len(model.criterion_) - 1 == len(model.relative_criterion_) == model.n_iter_
+
+
+@pytest.mark.parametrize("centroids", ["free", "identity-penalty"])
+def test_the_criterion_begins_with_what_the_loops_start_from(planted, centroids):
+    X, _ = planted
+    model = KSparse(3, eta=4.0, centroids=centroids, max_iter=3, tol=0, random_state=0).fit(X)
+    A = (X - X.mean(axis=0)) / np.linalg.norm(X, 2)
+    labels, h = model.initial_labels_, 3 + 4
+    members = np.eye(3)[labels]
+    centres = np.eye(3, h) - members.mean(axis=0) @ np.eye(3, h)
+    if centroids == "free":
+        centres = (members.T @ model.initial_embedding_) / members.sum(axis=0)[:, None]
+    flat = np.full((200, h), 1 / (200 * h))
+    assert model.criterion_[0] == pytest.approx(0.5 * np.square(centres[labels] - A @ flat).sum(), rel=1e-6)
+    final = 0.5 * np.square(model.centroids_[model.labels_] - A @ model.coef_).sum()
+    assert model.criterion_[-1] == pytest.approx(final, rel=1e-6)
+    total = 0.5 * np.square(A @ model.coef_).sum()
+    assert model.relative_criterion_[-1] == pytest.approx(final / total, rel=1e-6)
 
 
 def test_free_centroids_shrink_and_penalised_ones_do_not(cells):
@@ -72,6 +100,36 @@ def test_dense_sparse_and_dask_agree(cells):
         assert jaccard(model.selected_features_, dense.selected_features_) > 0.98
     np.testing.assert_allclose(dense.transform(lazy), dense.transform(X), atol=1e-8)
     np.testing.assert_array_equal(dense.predict(lazy), dense.predict(X))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "bool"])
+@pytest.mark.parametrize("block", [np.asarray, sparse.csr_array])
+def test_counts_in_blocks_are_clustered_as_their_float_copy(dtype, block):
+    rng = np.random.RandomState(0)
+    X = rng.poisson(1.0, (100, 40))
+    X[:50, :20] += rng.poisson(3.0, (50, 20))
+    X = (X > 2 if dtype == "bool" else X).astype(dtype)
+    model = KSparse(2, init="whitened", random_state=0)
+    lazy = da.from_array(X, chunks=(25, -1)).map_blocks(block)
+    labels, copy = model.fit_predict(lazy), KSparse(2, init="whitened", random_state=0).fit(X.astype(float))
+    assert adjusted_rand_score(labels, copy.labels_) == 1
+    assert adjusted_rand_score(labels, np.arange(100) < 50) > 0.8
+    np.testing.assert_allclose(model.transform(lazy), model.transform(X.astype(float)), atol=1e-9)
+    np.testing.assert_array_equal(model.predict(lazy), labels)
+
+
+def test_indices_of_64_bits_are_taken_and_kept(planted):
+    X, _ = planted
+    X = np.where(np.abs(X) > 1, X, 0)
+    rows, columns = np.nonzero(X)  # int64
+    wide = sparse.csr_array((X[rows, columns], (rows, columns)), shape=X.shape)
+    assert wide.indices.dtype == wide.indptr.dtype == np.int64
+    model, narrow = KSparse(3, eta=4.0, random_state=0), KSparse(3, eta=4.0, random_state=0).fit(X)
+    np.testing.assert_array_equal(model.fit_predict(wide), narrow.labels_)
+    np.testing.assert_allclose(model.transform(wide), narrow.transform(X), atol=1e-9)
+    np.testing.assert_array_equal(model.predict(wide), narrow.predict(X))
+    assert model._checked(wide, reset=False).indptr.dtype == np.int64  # more than 2^31 values need it
+    assert SpectralNJW(3, random_state=0).fit_predict(wide).shape == (90,)
 
 
 def test_a_dask_array_is_read_block_by_block():
@@ -140,8 +198,24 @@ def test_eta_by_silhouette(cells):
     path = eta_path(estimator, cells.X)
     assert (path["eta"].diff()[1:] > 0).all()
     assert path["features"].iloc[0] < path["features"].iloc[-1]
-    assert path.set_index("eta").loc[choose_eta(path), "silhouette"] == path["silhouette"].max()
+    assert path["eta"].iloc[0] < choose_eta(path) < path["eta"].iloc[-1]
+    assert path.set_index("eta").loc[choose_eta(path), "silhouette"] >= path["silhouette"].max() - 0.01
     assert list(eta_path(estimator, cells.X, [7.0])["eta"]) == [7.0]
+
+
+@pytest.mark.parametrize(
+    ("silhouettes", "chosen"),
+    [
+        ([0.9, 0.5, 0.6, 0.8, 0.7], 8),  # the first is that of a handful of genes
+        ([0.2, 0.5, 0.9, 0.905, 0.9], 4),  # of equals the one of the fewest genes
+        ([0.5, 0.4, 0.4, 0.41, 0.4], 8),
+    ],
+)
+def test_eta_is_the_smallest_of_the_best_after_the_first_rise(silhouettes, chosen):
+    path = pd.DataFrame({"eta": [1.0, 2, 4, 8, 16], "silhouette": silhouettes})
+    assert choose_eta(path) == choose_eta(path[::-1]) == chosen
+    with pytest.raises(ValueError, match="path: got silhouettes that fall from eta 1 on"):
+        choose_eta(path.assign(silhouette=[0.9, 0.8, 0.7, 0.6, 0.5]))
 
 
 @pytest.mark.parametrize(
@@ -153,11 +227,22 @@ def test_eta_by_silhouette(cells):
         ({"eta": 0.0}, "eta: got 0.0, allowed is a number above 0"),
         ({"n_init": 0}, "n_init: got 0, allowed is 1 or more"),
         ({"threshold": -0.1}, "threshold: got -0.1, allowed is 0 or more"),
+        ({"max_iter": 2.0}, "max_iter: got 2.0, allowed is a whole number"),
+        ({"n_components": 0}, "n_components: got 0, allowed is 1 or more"),
     ],
 )
 def test_wrong_parameters_are_named(planted, values, message):
     with pytest.raises(ValueError, match=message):
         KSparse(3, **values).fit(planted[0])
+
+
+@pytest.mark.parametrize("estimator", [KSparse, SpectralNJW, SparseKMeans, SIMLR])
+@pytest.mark.parametrize("value", [3.0, np.float32(3), True, "3"])
+def test_a_number_of_clusters_is_whole(planted, estimator, value):
+    with pytest.raises(ValueError, match=r"n_clusters: got .*, allowed is a whole number") as refusal:
+        estimator(value).fit(planted[0])
+    assert "\n" not in str(refusal.value)
+    assert len(estimator(np.int64(3)).fit(planted[0]).labels_) == 90
 
 
 def test_limits_are_said_before_memory_runs_out():

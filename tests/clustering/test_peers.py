@@ -1,17 +1,21 @@
 """Sparse k-means, its gap, SIMLR and spectral clustering do what their papers say."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
 from sklearn.metrics import euclidean_distances
 
-from sparcl_lite.clustering import SIMLR, SparseKMeans, SpectralNJW, permutation_gap
+from sparcl_lite.clustering import SIMLR, SparseKMeans, SpectralNJW, permutation_gap, simlr, simlr_parts
 from sparcl_lite.clustering.embedding import spectral_embedding
+from sparcl_lite.clustering.gap import grid_of_s
 from sparcl_lite.clustering.scores import accuracy
+from sparcl_lite.clustering.simlr import _bottom, _similarity
 from sparcl_lite.clustering.simlr_parts import (
     diffuse,
     entropic_weights,
     kernel_distances,
+    laplacian,
     normalise_rows,
     strongest,
     transition_field,
@@ -59,6 +63,28 @@ def test_the_gap_prefers_few_features_where_few_differ(planted):
     noise = permutation_gap(SparseKMeans(3, n_init=3, random_state=0), np.random.RandomState(1).normal(size=(60, 30)),
                             permutations=6)  # fmt: skip
     assert np.abs(noise.gap).max() < 0.2 < gap.gap.max()
+
+
+def test_the_gap_takes_what_estimators_take(planted):
+    X = np.round(planted[0][:, :30])
+    quick, few = SparseKMeans(3, n_init=2, random_state=0), [1.5, 3.0]
+    expected = permutation_gap(quick, X, s=few, permutations=2)
+    for given in (pd.DataFrame(X), X.tolist(), X.astype(np.int8), X.astype(np.float16)):
+        found = permutation_gap(quick, given, s=few, permutations=2)
+        np.testing.assert_allclose(found.gap, expected.gap, rtol=1e-6)
+    labels = quick.fit(X).labels_
+    frame = pd.DataFrame(X, columns=[f"gene {j}" for j in range(30)])
+    model = SparseKMeans(3, random_state=0).refine(frame, labels)
+    assert (model.predict(frame) == model.labels_).mean() > 0.95
+
+
+@pytest.mark.parametrize("features", [30, 500, 10_000])
+def test_no_bound_at_all_is_inside_the_grid_of_s(features):
+    """Above sqrt(features) s binds nothing, so that the largest gap is never that of the largest s."""
+    grid = grid_of_s(features)
+    assert grid[0] == pytest.approx(1.2)
+    assert len(grid) == 10
+    assert (grid >= np.sqrt(features)).sum() >= 2
 
 
 @pytest.mark.parametrize(("scale", "sigma"), [(1.0, 1.0), (0.01, 150.0)])
@@ -121,6 +147,47 @@ def test_entropic_weights_have_the_asked_perplexity():
     assert np.exp(-(weights * np.log(weights)).sum()) == pytest.approx(20, rel=1e-3)
     assert weights.argmax() == scores.argmin()
     np.testing.assert_allclose(entropic_weights(np.ones(4)), 0.25)
+
+
+def test_a_fit_of_simlr_that_ends_on_a_grown_eigengap_starts_the_tsne_from_the_similarity_it_kept(planted):
+    """As in the authors' code, which takes the eigenvectors of the Laplacian of the restored similarity."""
+    model = SIMLR(2, random_state=0).fit(planted[0][:, :20])
+    assert model.n_iter_ < model.max_iter
+    start = _bottom(model.similarity_, 2)[1][:, :2]
+    np.testing.assert_allclose(model.embedding_, tsne(model.similarity_, start), atol=1e-6)
+
+
+def test_simlrs_strength_grows_whatever_the_small_eigenvalues(monkeypatch):
+    """Components beyond the asked number make the (c + 1)th eigenvalue 0; the authors look at the largest."""
+    strengths = []
+
+    def spy(cost, r):
+        strengths.append(r)
+        return _similarity(cost, r)
+
+    monkeypatch.setattr(simlr, "_similarity", spy)
+    islands = np.repeat(np.eye(6) * 1e3, 12, axis=0) + np.random.RandomState(0).normal(size=(72, 6))
+    SIMLR(2, n_neighbors=5, max_iter=4, random_state=0).fit(islands)
+    np.testing.assert_allclose(np.divide(strengths[:-1], strengths[1:]), 1.01)
+
+
+def test_tsne_moves_as_the_authors_and_stays_in_their_box(monkeypatch):
+    """Momentum 0.08 at first, and coordinates between -100 and 100."""
+    S = np.kron(np.eye(6), np.ones((2, 2)))
+    start = np.linalg.eigh(laplacian(S))[1][:, :2]
+    assert np.abs(tsne(S, start)).max() == pytest.approx(100)
+    P, Y, step, gains = (S - np.eye(12)) / (S.sum() - 12), start, np.zeros((12, 2)), np.ones((12, 2))
+    for _ in range(3):
+        near = 1 / (1 + euclidean_distances(Y, squared=True))
+        np.fill_diagonal(near, 0)
+        pull = (P - near / near.sum()) * near
+        gradient = np.array([4 * pull[i] @ (Y[i] - Y) for i in range(12)])
+        gains = np.where(np.sign(gradient) == np.sign(step), 0.8 * gains, gains + 0.2)
+        step = 0.08 * step - 500 * gains * gradient
+        Y = Y + step
+        Y = Y - Y.mean(axis=0)
+    monkeypatch.setattr(simlr_parts, "TSNE_ITERATIONS", 3)
+    np.testing.assert_allclose(tsne(S, start), Y, atol=1e-9)
 
 
 def test_tsne_follows_the_similarity():

@@ -56,6 +56,12 @@ def test_matrices_keep_their_shape_and_precision():
         np.testing.assert_allclose(found.ravel(), project(z.ravel(), 2.0))
 
 
+def test_whole_numbers_are_not_cut_off():
+    for project in (l1_ball, l1_sphere):
+        np.testing.assert_allclose(project(np.array([3, -2], np.int8), 2.0), project(np.array([3.0, -2.0]), 2.0))
+    np.testing.assert_allclose(l1_sphere(np.array([3, 2], np.uint8), 6.0), [3.5, 2.5])
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_rows_land_on_the_simplex_at_the_nearest_point(seed):
     rows = np.random.RandomState(seed).normal(size=(4, 6))

@@ -1,7 +1,10 @@
 """Clustering runs: addressed by content, kept and found again; experiments, claims and tables made of them."""
 
 import math
+from importlib.resources import files
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
@@ -11,8 +14,9 @@ from sparcl_lite.cli import app
 from sparcl_lite.clustering.config import ClusteringConfig, ClusteringResult
 from sparcl_lite.clustering.data.loaders import BUNDLES
 from sparcl_lite.clustering.runs import beside, cells_of, cluster, cluster_all
+from sparcl_lite.clustering.tuning import FRACTIONS, choose_eta
 from sparcl_lite.errors import KitError
-from sparcl_lite.measure.statistics import CONTRADICTED, REPRODUCED, UNTESTABLE
+from sparcl_lite.measure.statistics import CONTRADICTED, INCONCLUSIVE, REPRODUCED, UNTESTABLE
 from sparcl_lite.papers.claims import claims
 from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS, scaling, tables
 from sparcl_lite.papers.ksparse.judge import _converges as converges
@@ -36,6 +40,22 @@ def test_the_address_is_that_of_what_decides_the_numbers():
     others = [config_of(seed=1), config_of(method="pca"), config_of(share=0.5), config_of(logs=True),
               config_of(options={"eta": 21.0})]  # fmt: skip
     assert len({key, *(other.key for other in others)}) == 6
+
+
+def test_numbers_of_numpy_address_the_run_of_pythons():
+    plain = config_of(options={"eta": 20.0, "n_init": 2, "accelerated": True}, seed=3)
+    options = {"eta": np.float64(20), "n_init": np.int64(2), "accelerated": np.bool_(True)}
+    given = config_of(options=options, seed=np.uint8(3), cells=np.int32(60))
+    assert (given.key, given) == (plain.key, plain)
+    assert [type(value) for value in given.options.values()] == [float, int, bool]
+
+
+def test_a_method_whose_numbers_changed_has_other_keys_and_the_rest_keep_theirs():
+    keys = {method: ClusteringConfig(dataset="khan", method=method).key for method in ("pca", "spectral", "k-sparse")}
+    assert keys == {
+        "pca": "0d8c73e10968d3852c72", "spectral": "4eb2ef4ae1bfd7d561a0", "k-sparse": "169b7a67f59c5b47397c",
+    }  # fmt: skip
+    assert ClusteringConfig(dataset="khan", method="simlr").key != "de56c9cb5acd1f436907"
 
 
 @pytest.mark.parametrize(
@@ -128,6 +148,26 @@ def test_eta_was_chosen_for_every_data_set_and_by_no_label():
         tables(profile="huge")
 
 
+@pytest.mark.parametrize("variant", ["released", "described"])
+@pytest.mark.parametrize("dataset", profile_named("lite")["datasets"])
+def test_the_record_of_tuning_has_as_many_candidates_everywhere_and_no_choice_on_an_edge(dataset, variant):
+    record = pd.read_csv(files("sparcl_lite.papers.ksparse").joinpath("eta.csv"), keep_default_na=False)
+    path = record[(record["dataset"] == dataset) & (record["variant"] == variant) & (record["chosen"] != "genes")]
+    assert len(path) == len(FRACTIONS)
+    chosen = chosen_eta(dataset, variant, "silhouette")
+    assert path["eta"].min() < chosen < path["eta"].max()
+    assert chosen == choose_eta(path)
+
+
+def test_sparse_kmeans_chose_among_as_many_and_not_on_an_edge(tmp_path):
+    committed, experiment = beside(Store(tmp_path, Path(__file__).parents[2] / "results")), tables(profile="lite")
+    rows = [row for row in experiment.rows if row.values["method"] == "sparse-kmeans"]
+    for config in (config for row in rows for config in experiment.configs(row, ALL_SEEDS)):
+        details = committed.get(config).details
+        assert len(details["s_tried"]) == len(FRACTIONS)
+        assert details["s_tried"][0] < details["s"] < details["s_tried"][-1]
+
+
 def frame_of(values, metric="accuracy"):
     return pd.DataFrame([{"row": row, "seed": seed, metric: value} for row, given in values.items()
                          for seed, value in enumerate(given)])  # fmt: skip
@@ -144,18 +184,29 @@ def test_accuracy_claims_are_judged_by_paired_intervals(tmp_path):
     assert set(verdict) == {"above-pca", "above-spectral", "above-simlr", "above-sparse-kmeans", "converges"}
     shown = scoreboard(list(verdict.values()))
     assert "clustering accuracy" in shown.caption
-    assert "last change below 1%" in shown.frame["expected"].to_list()
+    assert "never increases, last change below 1% of the start" in shown.frame["expected"].to_list()
 
 
 @pytest.mark.parametrize(
     ("trace", "outcome"),
-    [([10.0, 2.0, 1.95], REPRODUCED), ([10.0, 5.0, 2.0], CONTRADICTED), ([10.0, 10.1, 10.1], CONTRADICTED)],
+    [
+        ([300.0, 10, 2, 1.95], REPRODUCED),
+        ([300.0, 10, 2, 0.5], REPRODUCED),  # of the start 0.5 %, of the value after the first loop 15 %
+        ([300.0, 100, 50, 20], INCONCLUSIVE),  # one run settles, the other does not
+        ([300.0, 10, 10.1, 10], CONTRADICTED),
+    ],
 )
-def test_convergence_needs_a_fall_and_a_small_last_change(trace, outcome):
-    claim = next(claim for claim in claims("ksparse") if claim.rule == "converges")
-    frame = pd.DataFrame({"row": ["a", "a"], "criterion": [[10.0, 1.0, 1.0], trace]})
-    assert converges(claim, None, frame, "a", "a").outcome == outcome
+def test_convergence_needs_steps_that_all_fall_and_a_last_one_that_is_small_beside_the_start(trace, outcome):
+    claim = next(claim for claim in claims("ksparse") if claim.rule == "never_increases")
+    relative = [[0.5, 0.2, 0.1], [0.6, 0.3, 0.2]]
+    frame = pd.DataFrame({"row": ["a", "a"], "criterion": [[300.0, 10, 1, 1], trace], "relative_criterion": relative})
+    found = converges(claim, None, frame, "a", "a")
+    assert found.outcome == outcome
+    assert f"{0 if outcome == REPRODUCED or trace[2] == 50 else 1} increases in 6 steps" in found.note
+    assert "scale-free 0.55 after the first loop, 0.15 after the last" in found.note
     assert converges(claim, None, pd.DataFrame(), "a", "a").outcome == UNTESTABLE
+    older = frame.assign(criterion=None)  # runs that did not keep the start
+    assert converges(claim, None, older, "a", "a").outcome == UNTESTABLE
 
 
 @pytest.mark.parametrize(("power", "verdict"), [(1.0, REPRODUCED), (1.2, CONTRADICTED), (0.8, CONTRADICTED)])
@@ -211,6 +262,9 @@ def test_tables_hold_every_row(smoke):
     assert len(table.frame) == len(ablated.rows)
     assert (selection(experiment, frame).frame["precision %"] == "-").sum() >= 7  # khan's truth is not known
     assert not any(math.isnan(value) for value in frame["accuracy"])
+    traced = frame.dropna(subset="criterion")
+    assert [len(trace) for trace in traced["criterion"]] == [len(t) + 1 for t in traced["relative_criterion"]]
+    assert set(traced["method"]) == {"K-sparse", "K-sparse, 10 % of genes", "K-sparse, as described"}
 
 
 def test_claims_are_judged_from_what_is_stored(smoke):

@@ -116,7 +116,7 @@ def _line(row: Row, result: ClusteringResult) -> dict[str, Any]:
         "precision": None if result.precision is None else PERCENT * result.precision,
         "recall": None if result.recall is None else PERCENT * result.recall,
         "ranking": result.ranking,
-        "criterion": details.get("criterion"),
+        "criterion": details.get("criterion_from_start"),
         "relative_criterion": details.get("relative_criterion"),
         "l1_norm": details.get("l1_norm"),
         "constraint_active": details.get("constraint_active"),

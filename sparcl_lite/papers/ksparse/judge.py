@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sparcl_lite.measure.statistics import CONTRADICTED, REPRODUCED, Interval
+from sparcl_lite.measure.statistics import CONTRADICTED, INCONCLUSIVE, REPRODUCED, Interval
 from sparcl_lite.papers.claims import Claim
 from sparcl_lite.papers.experiments import runs_of
 from sparcl_lite.papers.judge import Rule, nothing_known
@@ -14,7 +14,7 @@ from sparcl_lite.store import Store
 
 def rules(_: Store) -> dict[str, Rule]:
     """Rules by name; none looks at a measurement beside the runs."""
-    return {"converges": _converges, "slope_between": _slope_between}
+    return {"never_increases": _converges, "slope_between": _slope_between}
 
 
 def log_slope(sizes: np.ndarray, seconds: np.ndarray) -> float:
@@ -29,15 +29,25 @@ def medians(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _converges(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
-    """The criterion falls in total, and its last change is a small share of its first value, in every run."""
-    traces = frame.loc[frame["row"] == a, "criterion"].dropna().tolist() if len(frame) else []
-    if not traces:
-        return nothing_known(a, "its start", "no runs of this row")
-    last = np.array([abs(trace[-1] - trace[-2]) / trace[0] for trace in traces])
-    fallen = max(trace[-1] / trace[0] for trace in traces)
+    """In every run no loop raises the criterion, and the last one changes it by a small share of the start.
+
+    The scale-free criterion stands beside it: what it does not show of the fall is the collapse of the centroids.
+    """
+    runs = frame[frame["row"] == a].dropna(subset="criterion") if len(frame) else frame
+    if runs.empty:
+        return nothing_known(a, "its start", "no runs of this row that kept the start")
+    steps = [np.diff(trace) / trace[0] for trace in runs["criterion"]]
+    last, risen = np.abs([step[-1] for step in steps]), sum(int((step > 0).sum()) for step in steps)
+    left = max(trace[-1] / trace[0] for trace in runs["criterion"])
+    first, final = (np.mean([trace[at] for trace in runs["relative_criterion"]]) for at in (0, -1))
     effect = Interval(float(last.mean()), float(last.min()), float(last.max()), len(last))
-    note = f"last change up to {last.max():.1%} of the first value, of which up to {fallen:.0%} is left, n {len(last)}"
-    outcome = REPRODUCED if last.max() < claim.margin and fallen < 1 else CONTRADICTED
+    note = (
+        f"{risen} increases in {sum(map(len, steps))} steps, last change up to {last.max():.2%} of the start, up to "
+        f"{left:.1%} of it left; scale-free {first:.2f} after the first loop, {final:.2f} after the last; n {len(last)}"
+    )
+    outcome = REPRODUCED if last.max() < claim.margin and not risen else INCONCLUSIVE
+    if risen or last.min() >= claim.margin:
+        outcome = CONTRADICTED
     return Evidence(a, "its start", effect, note=note, outcome=outcome, runs=runs_of(frame, a))
 
 

@@ -59,13 +59,13 @@ def _panel(ax, points: pd.DataFrame, labels: list[str]) -> None:
 
 
 def convergence(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """The criterion and its scale-free form over the loops, as shares of their first value; mean over seeds."""
+    """The criterion from its start, the scale-free one from the first loop, as shares of these; mean over seeds."""
     lines = [
-        {"method": run["method"], "dataset": run["dataset"], "seed": run["seed"], "loop": loop + 1, "form": form,
+        {"method": run["method"], "dataset": run["dataset"], "seed": run["seed"], "loop": loop, "form": form,
          "share": value / run[column][0]}
         for run in frame.dropna(subset="criterion").to_dict("records")
-        for column, form in (("criterion", "criterion"), ("relative_criterion", "scale-free"))
-        for loop, value in enumerate(run[column])
+        for column, form, first in (("criterion", "criterion", 0), ("relative_criterion", "scale-free", 1))
+        for loop, value in enumerate(run[column], first)
     ]  # fmt: skip
     points = (
         pd.DataFrame(lines).groupby(["dataset", "method", "form", "loop"], sort=False)["share"].mean().reset_index()
