@@ -68,7 +68,7 @@ class Claim(BaseModel):
 
     @property
     def bound(self) -> float | tuple[float, float] | None:
-        """What the effect has to be above; `converges`: below; `slope_between`: within."""
+        """What the effect has to be above; `never_increases`: below; `slope_between`: within."""
         if self.rule in RATIO_RULES:
             return self.ratio * (1 - RATIO_TOLERANCE * (self.rule in COUNTED_RATIOS))
         if self.rule == "slope_between":

@@ -65,8 +65,8 @@ def gains(experiment: ClusteringExperiment, frame: pd.DataFrame) -> Table:
         )
     caption = (
         f"Mean {HALF}; differences in points of accuracy, paired by seed (tendency: too few seeds for one). Left of "
-        "the criterion: its last value over the start; scale-free: the share of the projected cells' sum of squares that "
-        "lies within clusters, its last value over that of the first loop."
+        "the criterion: its last value over the start; scale-free: the share of the projected cells' sum of squares "
+        "that lies within clusters, its last value over that of the first loop."
     )
     return Table(pd.DataFrame(lines), caption)
 
