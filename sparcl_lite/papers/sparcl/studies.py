@@ -18,7 +18,7 @@ DECIDING_REMOVALS = {("stages", 0.1), ("stages", 0.3), ("stages", 0.5), ("stages
 
 def removal(
     *,
-    proportions: Sequence[float] = (0.3, 0.9),
+    proportions: Sequence[float] = (0.1, 0.3, 0.5, 0.9),
     sparsity: float = 0.75,
     buffer: int = 500,
     variant: str = "paper",
