@@ -23,6 +23,7 @@ from sparcl_lite.runs import using_threads
 from sparcl_lite.store import Store
 from sparcl_lite.training import Trainer
 
+AUTHORS_LR = 0.01
 NAMES = {True: "pre-trained", False: "as drawn"}
 
 
@@ -54,8 +55,8 @@ def beside(store: Store) -> Store:
 
 
 def configs(seeds: int, **shared) -> list[RunConfig]:
-    """Plain training on the stream of LightCL's table, with and without pre-training, for each seed."""
-    own = protocol(**shared) | {"method": "sgd"}
+    """Plain training on the stream of LightCL's table at its authors' learning rate, with and without pre-training."""
+    own = protocol(**shared) | {"method": "sgd", "lr": AUTHORS_LR}
     drawn = own | {"pretraining_epochs": 0}
     return [RunConfig(**values, seed=seed) for values in (own, drawn) for seed in range(seeds)]
 
