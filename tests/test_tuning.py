@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent.parent / "results" / "tuning"
 TUNED = ["lr", "alpha", "beta", "penalty"]
 RECORDS = {stream: pd.read_csv(FOLDER / f"{stream}.csv") for stream in ("lite", "lightcl")}
 #: Families of LightCL's stream whose search is not finished: they use the best of its first step, or ER's and DER++'s.
-TO_COME = {"joint", "sgd", "ewc", "sparcl-er-0.90-15", "sparcl-der++-0.90-15"}
+TO_COME = {"joint", "sgd", "sparcl-er-0.90-15", "sparcl-der++-0.90-15"}
 FAMILIES = [(stream, family) for stream, record in RECORDS.items() for family in record["family"].unique()]
 EXPERIMENTS = {
     "lite": [sparcl.table1(profile="lite"), sparcl.table2(profile="lite")],

@@ -67,7 +67,7 @@ LIGHTCL: dict[str, tuple[float, dict[str, float]]] = {
     "lightcl-15": (0.00375, {"beta": 2e-4}),
     "lightcl-0.90-15": (0.0075, {"beta": 2e-4}),
 }
-WEIGHTS = (0.1, 0.3, 3.0, 10.0)  # times the weight
+WEIGHTS = (0.3, 3.0, 0.1, 10.0)  # times the weight; among equally good candidates the first is taken
 LOWER_WEIGHTS = {"lightcl-0.90-15": (0.01, 0.03, 0.1, 0.3)}  # where the lowest was the best of these
 FINER = (0.6, 0.8, 1.25, 1.6)  # times the learning rate
 METRICS = ["class_il", "task_il"]
