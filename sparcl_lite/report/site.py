@@ -17,7 +17,7 @@ from sparcl_lite.notebook import notebooks_folder
 from sparcl_lite.report import agreement, documents
 from sparcl_lite.report.tables import Table
 
-LONG = {"lightcl_ablation", "sparcl_confounders", "sparcl_sensitivity"}  # left out unless named
+LONG = {"sparcl_confounders"}  # left out unless named
 TIMEOUT_SECONDS = None  # a cell trains for as long as it needs
 
 
