@@ -154,7 +154,7 @@ RUNS = {
     "sparcl_masks": 3,
     "sparcl_table1": 36,
     "sparcl_table2": 9,
-    "sparcl_table3": 8,
+    "sparcl_table3": 5,
     "claims": 28,
 }
 
