@@ -44,9 +44,9 @@ def _title(source: str) -> str:
 
 
 def _share_limits(axes) -> None:
-    limits = [ax.get_ylim() for ax in axes]
+    limits = [ax.get_ylim() for ax in axes]  # of accuracies: intervals of few seeds reach beyond what there is
     for ax in axes:
-        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        ax.set_ylim(max(0, min(low for low, _ in limits)), min(100, max(high for _, high in limits)))
 
 
 def _both_points(experiment: Experiment, frame: pd.DataFrame, column: str, metric: str = "class_il") -> pd.DataFrame:
