@@ -220,7 +220,7 @@ def test_a_killed_sweep_leaves_no_worker(tmp_path):
     assert psutil.wait_procs(workers, timeout=15)[1] == []
 
 
-SCRIPT = """
+UNGUARDED = """
 import sys
 from sparcl_lite import RunConfig, sweep
 small = dict(profile="smoke", method="er", tasks=2, images_per_class=10, width=8, epochs=1, buffer_size=20)
@@ -232,7 +232,7 @@ print(len(results), __name__, __file__)
 @pytest.mark.slow
 def test_a_script_needs_no_guard(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(UNGUARDED)
     command = [sys.executable, str(script), str(tmp_path / "store")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert (done.returncode, done.stdout) == (0, f"2 __main__ {script}\n"), done.stderr
