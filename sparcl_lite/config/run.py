@@ -30,6 +30,7 @@ PACKING_METHODS = ("packnet", "lps")
 TASK_AWARE_METHODS = (*PACKING_METHODS, "pnn")
 FREEZING_METHODS = ("sgd", "er", "lightcl")
 DENSE_METHODS = (*PACKING_METHODS, "pnn", "lightcl")  # that no sparse strategy goes with
+SPARSE = TypeAdapter(AnySparse)
 MIN_CHANNELS = 8  # with fewer, torch 2.14's CPU convolutions corrupt memory
 
 Count = Annotated[int, Field(ge=1)]
@@ -103,7 +104,7 @@ class RunConfig(Frozen):
         if isinstance(given.get("sparse"), dict):
             given = given | {"sparse": {"kind": "sparcl"} | given["sparse"]}
             with suppress(ValidationError):  # told with the field's place when the field itself is validated
-                given["sparse"] = TypeAdapter(AnySparse).validate_python(given["sparse"])
+                given["sparse"] = SPARSE.validate_python(given["sparse"])
         return resolve(profile, given)
 
     @field_validator("dataset")
