@@ -269,7 +269,7 @@ def test_points_are_the_means_and_intervals_of_the_runs():
     _, points = figures.accuracy_by_sparsity(ONE, frame_of(ONE, **{"der++-200": [60, 61, 62], "er-200": [50]}))
     ours = points[points["source"] == "ours"].set_index("row")
     assert set(ours["method"]) == {"sgd", "joint", "er", "der++"}  # the other methods have a figure of their own
-    assert ours["masked"].sum() == 8
+    assert ours["masked"].sum() == 16
     assert ours.loc["der++-200", ["class_il", "low", "high", "n"]].tolist() == pytest.approx(
         [61, 61 - 2.4841, 61 + 2.4841, 3], abs=1e-3
     )

@@ -31,7 +31,7 @@ def table1(
     buffers: Sequence[int] = (200, 500),
     sparsities: Sequence[float] = (0.75, 0.90, 0.95),
     variant: str = "paper",
-    masked: Sequence[int] = (500,),
+    masked: Sequence[int] = (200, 500),
     **shared: Any,
 ) -> Experiment:
     """Table 1: all methods, and SparCL over ER and DER++, by buffer.
