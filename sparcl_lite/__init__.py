@@ -12,10 +12,10 @@ __version__ = "0.1.0"
 _HOME = {
     "RunConfig": "config",
     "SparCL": "config",
-    "RunResult": "result",
-    "Store": "store",
-    "run": "runs",
-    "sweep": "sweeps",
+    "RunResult": "runs.result",
+    "Store": "runs.store",
+    "run": "runs.run",
+    "sweep": "runs.sweep",
 }
 __all__ = list(_HOME)
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sparcl_lite.config import explain
 from sparcl_lite.errors import KitError
 from sparcl_lite.paths import folder
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 INJECTED = "# Parameters\n"  # how the cell begins in which papermill sets parameters
 

@@ -17,6 +17,8 @@ from sparcl_lite.config.networks import frozen_blocks
 from sparcl_lite.data.sources import Dataset
 from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import Batch, Task, TaskStream, planned_sizes, steps_per_epoch
+from sparcl_lite.engine import engine_for
+from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import Ledger, PassCounter, costs_of
 from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
@@ -28,8 +30,6 @@ from sparcl_lite.pretraining import prepare, split_classes
 from sparcl_lite.replay import ReservoirBuffer
 from sparcl_lite.rng import Generators, derived_seed
 from sparcl_lite.sparsity import STRATEGIES
-from sparcl_lite.sparsity.engine import engine_for
-from sparcl_lite.sparsity.engine.update import SparseSGD
 from sparcl_lite.sparsity.importance import Probe
 from sparcl_lite.sparsity.schedule import samples_in_epoch
 

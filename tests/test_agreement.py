@@ -10,7 +10,7 @@ from sparcl_lite.clustering.runs import beside as clusterings
 from sparcl_lite.papers.ksparse.experiments import tables
 from sparcl_lite.papers.registry import experiments
 from sparcl_lite.report import agreement
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 RESULTS = Store(Path(__file__).parent / "nothing", Path(__file__).parents[1] / "results")
 TABLE = experiments("lite")["sparcl_table1"]

@@ -16,8 +16,8 @@ from sparcl_lite.bench.step import step
 from sparcl_lite.bench.timing import Stopwatch
 from sparcl_lite.bench.train import train
 from sparcl_lite.bench.workload import Workload
+from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.papers.lightcl.tables import table1
-from sparcl_lite.sparsity.engine.update import SparseSGD
 
 TINY = Workload(network="small", width=8, image=8, batch=16, sparsity=0.9, threads=1)
 

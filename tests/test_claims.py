@@ -19,7 +19,7 @@ from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
 from sparcl_lite.papers.sparcl.judge import STEPS
 from sparcl_lite.papers.sparcl.tables import table1, table3
 from sparcl_lite.report.tables import scoreboard, verdict_line
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 BASE = [70.0, 71.0, 72.0, 73.0]
 EXPERIMENT = Experiment("made_up", "sparcl", "table1", "", tuple(Row(name, name, {}) for name in "abcd"))

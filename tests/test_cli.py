@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sparcl_lite import cli
-from sparcl_lite.result import RunResult
+from sparcl_lite.runs.result import RunResult
 
 RUN = ["run", "--dataset", "digits", "--method", "der++", "--sparse", "sparcl", "--sparsity", "0.9",
        "--buffer-size", "200", "--seed", "0", "--profile", "smoke"]  # fmt: skip
@@ -58,7 +58,7 @@ def test_run_prints_the_result_and_keeps_it(call, tmp_path, monkeypatch):
     assert result["config"]["sparse"]["sparsity"] == 0.9
     assert set(result["flops"]) == {"paper", "honest", "by_part"}
     assert set(result["seconds"]) == {"train", "eval"}
-    monkeypatch.setattr("sparcl_lite.runs._train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("sparcl_lite.runs.run._train", lambda *_: pytest.fail("trained again"))
     assert call(*RUN, "--store", store, "--json") == (0, out, [])
     code, out, _ = call("store", "list", "--store", store)
     assert code == 0

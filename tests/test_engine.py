@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from sparcl_lite import masks
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
+from sparcl_lite.engine.choice import Choice
+from sparcl_lite.engine.function import SparseEngine
+from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.models import build, frozen_statistics
 from sparcl_lite.sparsity import engine
-from sparcl_lite.sparsity.engine.choice import Choice
-from sparcl_lite.sparsity.engine.function import SparseEngine
-from sparcl_lite.sparsity.engine.update import SparseSGD
 from sparcl_lite.training import Trainer
 
 

@@ -9,8 +9,8 @@ from sparcl_lite.papers.reference import reference
 from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
 from sparcl_lite.papers.sparcl.studies import CHANGES, SUSPECTS, confounders, removal, sensitivity
 from sparcl_lite.papers.sparcl.tables import PRINTED, table1, table2, table3
-from sparcl_lite.runs import run
-from sparcl_lite.store import Store
+from sparcl_lite.runs.run import run
+from sparcl_lite.runs.store import Store
 
 ALONE = {"sgd", "joint", "ewc", "lwf", "packnet", "lps"}
 REPLAY = {f"{m}-{b}" for m in ("a-gem", "icarl", "fdr", "er", "der++") for b in (200, 500)}
@@ -199,7 +199,7 @@ def test_stored_trains_nothing_and_reads_what_is_there(tmp_path, monkeypatch):
     assert not store.root.exists()
     config = experiment.configs(experiment.row("a"), 2)[1]
     result = run(config, store=store)
-    monkeypatch.setattr("sparcl_lite.runs._train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("sparcl_lite.runs.run._train", lambda *_: pytest.fail("trained"))
     (line,) = experiment.stored(seeds=2, store=store).to_dict("records")
     assert (line["row"], line["seed"], line["key"]) == ("a", 1, config.key)
     assert (line["class_il"], line["flops_honest"]) == (result.class_il, result.flops.honest)

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sparcl_lite
-from sparcl_lite.sparsity.engine.layers import EVERYTHING, SparseConvolution, flat
-from sparcl_lite.sparsity.kernels import convolution, layout
-from sparcl_lite.sparsity.kernels.index import scatter
-from sparcl_lite.sparsity.kernels.simd import WIDTH
+from sparcl_lite.engine.kernels import convolution, layout
+from sparcl_lite.engine.kernels.index import scatter
+from sparcl_lite.engine.kernels.simd import WIDTH
+from sparcl_lite.engine.layers import EVERYTHING, SparseConvolution, flat
 
 FEW = settings(max_examples=60, deadline=None)
 
@@ -188,7 +188,7 @@ print(torch.get_num_threads())
 
 WITHOUT_CACHE = """
 import numpy as np
-from sparcl_lite.sparsity.kernels import convolution, index, layout, normalisation
+from sparcl_lite.engine.kernels import convolution, index, layout, normalisation
 x = layout.aligned(1, 1, 4, 4, 16)
 layout.pack(np.ones((1, 1, 2, 2), np.float32), x.reshape(-1), 0)
 print(x.sum())

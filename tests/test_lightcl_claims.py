@@ -13,7 +13,7 @@ from sparcl_lite.papers.lightcl.experiments import EXPERIMENTS
 from sparcl_lite.papers.lightcl.judge import PEAKS
 from sparcl_lite.papers.registry import judge_claims
 from sparcl_lite.report.tables import scoreboard
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 ITEMS = {name: make(profile="paper") for name, make in EXPERIMENTS.items()}
 ROWS = {name: {row.id for row in item.rows} for name, item in ITEMS.items()}

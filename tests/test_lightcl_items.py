@@ -6,7 +6,7 @@ from sparcl_lite.config import RunConfig
 from sparcl_lite.papers.lightcl.generalizability import analyse, analyses, beside, configs, points
 from sparcl_lite.papers.lightcl.tables import PRUNED, ablation, protocol, table1
 from sparcl_lite.papers.reference import reference
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 
 @pytest.mark.parametrize("profile", ["smoke", "lite", "paper"])

@@ -15,7 +15,7 @@ from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import NotebookParameters, notebooks_folder
 from sparcl_lite.papers.lightcl.generalizability import beside as analyses
 from sparcl_lite.report import site
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 NOTEBOOKS = sorted(notebooks_folder().glob("*.ipynb"))
 LARGEST = 500_000  # bytes

@@ -14,8 +14,8 @@ from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import NotebookParameters
 from sparcl_lite.report import figures
 from sparcl_lite.report.site import parameters_of, select
-from sparcl_lite.runs import default_store
-from sparcl_lite.store import Store
+from sparcl_lite.runs.run import default_store
+from sparcl_lite.runs.store import Store
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ from sparcl_lite.data.specs import SPECS
 from sparcl_lite.errors import KitError
 from sparcl_lite.pretraining import split_classes, with_classes, without_images_of
 from sparcl_lite.rng import Generators
-from sparcl_lite.runs import run
-from sparcl_lite.store import Store
+from sparcl_lite.runs.run import run
+from sparcl_lite.runs.store import Store
 from sparcl_lite.training import Trainer
 
 DIGITS = load("digits")

@@ -12,7 +12,7 @@ from sparcl_lite.papers.claims import Claim
 from sparcl_lite.papers.provenance import rule_commit, rule_first
 from sparcl_lite.papers.registry import judged
 from sparcl_lite.report.tables import scoreboard
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 ROOT = Path(__file__).parents[1]
 DECIDED_BY = {"rule": None, "experiment": None, "comparisons": None, "metric": "class_il", "margin": 0.0, "ratio": None,

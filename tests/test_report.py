@@ -18,8 +18,8 @@ from sparcl_lite.papers.sparcl.studies import confounders, removal, sensitivity
 from sparcl_lite.papers.sparcl.tables import table1, table2, table3
 from sparcl_lite.report import figures, site
 from sparcl_lite.report.tables import Table, comparison, plus_minus, scoreboard
-from sparcl_lite.runs import run
-from sparcl_lite.store import Store
+from sparcl_lite.runs.run import run
+from sparcl_lite.runs.store import Store
 
 ONE, TWO, THREE = (item(profile="smoke") for item in (table1, table2, table3))
 FIG3, ONES, CONFOUNDERS = (item(profile="smoke") for item in (removal, sensitivity, confounders))

@@ -12,16 +12,16 @@ from collections import namedtuple
 import pytest
 import torch
 
-from sparcl_lite import runs
 from sparcl_lite.config import RunConfig, SparCL
 from sparcl_lite.data.streams import TaskStream
 from sparcl_lite.errors import KitError
-from sparcl_lite.runs import default_store, run
-from sparcl_lite.store import DamagedResult, Store
+from sparcl_lite.runs import run as runs
+from sparcl_lite.runs.run import default_store, run
+from sparcl_lite.runs.store import DamagedResult, Store
 from sparcl_lite.training import Trainer
 
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["pytest", "sklearn.datasets", "sparcl_lite.runs", "torch._dynamo"])
+FORKSERVER.set_forkserver_preload(["pytest", "sklearn.datasets", "sparcl_lite.runs.run", "torch._dynamo"])
 SPARSE = {"sparsity": 0.5, "interval": 0.2, "gradient_interval": 3}
 OF_THE_OCCASION = {"seconds", "peak_memory_bytes", "started", "finished", "environment"}
 

@@ -13,14 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from sparcl_lite import store as store_module
 from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
-from sparcl_lite.result import Flops, RunResult, Seconds
-from sparcl_lite.store import RESERVE_BYTES, DamagedResult, Store
+from sparcl_lite.runs import store as store_module
+from sparcl_lite.runs.result import Flops, RunResult, Seconds
+from sparcl_lite.runs.store import RESERVE_BYTES, DamagedResult, Store
 
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["pytest", "sklearn.datasets", "sparcl_lite.runs", "torch._dynamo"])
+FORKSERVER.set_forkserver_preload(["pytest", "sklearn.datasets", "sparcl_lite.runs.run", "torch._dynamo"])
 
 
 def config_of(**values):

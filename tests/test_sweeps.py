@@ -14,14 +14,14 @@ import pytest
 import requests
 from dask.distributed import LocalCluster
 
-from sparcl_lite import sweeps
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data import download
 from sparcl_lite.data.streams import TaskStream
 from sparcl_lite.errors import KitError
-from sparcl_lite.runs import run
-from sparcl_lite.store import Store
-from sparcl_lite.sweeps import SweepError, sweep
+from sparcl_lite.runs import sweep as sweeps
+from sparcl_lite.runs.run import run
+from sparcl_lite.runs.store import Store
+from sparcl_lite.runs.sweep import SweepError, sweep
 from sparcl_lite.training import Trainer
 
 OF_THE_OCCASION = {"seconds", "peak_memory_bytes", "started", "finished", "environment"}

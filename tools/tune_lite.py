@@ -17,7 +17,7 @@ import pandas as pd
 from sparcl_lite import RunConfig, Store, sweep
 from sparcl_lite.papers.lightcl import tables as lightcl
 from sparcl_lite.papers.sparcl import tables as sparcl
-from sparcl_lite.sweeps import SweepError
+from sparcl_lite.runs.sweep import SweepError
 
 ROOT = Path(__file__).parent.parent
 SEEDS = (1000, 1001)

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from sparcl_lite.bench.workload import Workload
-from sparcl_lite.result import environment
-from sparcl_lite.runs import using_threads
-from sparcl_lite.sparsity.engine.layers import NO_SUMS, SparseConvolution, tiles
-from sparcl_lite.sparsity.engine.passes import Pass
-from sparcl_lite.sparsity.engine.trunk import Trunk
-from sparcl_lite.sparsity.kernels.convolution import multiply
-from sparcl_lite.sparsity.kernels.layout import aligned
-from sparcl_lite.sparsity.kernels.simd import WIDTH
+from sparcl_lite.engine.kernels.convolution import multiply
+from sparcl_lite.engine.kernels.layout import aligned
+from sparcl_lite.engine.kernels.simd import WIDTH
+from sparcl_lite.engine.layers import NO_SUMS, SparseConvolution, tiles
+from sparcl_lite.engine.passes import Pass
+from sparcl_lite.engine.trunk import Trunk
+from sparcl_lite.runs.result import environment
+from sparcl_lite.runs.run import using_threads
 
 PRODUCTS = ("forward", "input_gradient", "weight_gradient")
 REPEATS = 7

@@ -10,8 +10,8 @@ from sparcl_lite.bench.timing import in_a_process
 from sparcl_lite.bench.workload import CHANNELS, CLASSES, Workload
 from sparcl_lite.measure.flops import layer_costs
 from sparcl_lite.measure.memory import FLOAT_BYTES, PeakMemory
-from sparcl_lite.result import environment
-from sparcl_lite.runs import using_threads
+from sparcl_lite.runs.result import environment
+from sparcl_lite.runs.run import using_threads
 
 STEPS = 3
 MODULE = "sparcl_lite.bench.memory"  # this one, whose `measure` a fresh process calls

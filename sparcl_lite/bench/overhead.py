@@ -11,8 +11,8 @@ from sparcl_lite.config import RunConfig, SparCL
 from sparcl_lite.data.sources import Dataset, Split
 from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import steps_per_epoch
-from sparcl_lite.runs import using_threads
-from sparcl_lite.sparsity.engine.update import SparseSGD
+from sparcl_lite.engine.update import SparseSGD
+from sparcl_lite.runs.run import using_threads
 from sparcl_lite.sparsity.schedule import stage_epochs
 from sparcl_lite.training import Trainer
 

@@ -12,10 +12,10 @@ from torch.autograd.profiler import profile
 from sparcl_lite.bench.step import dense_steps, sparse_step
 from sparcl_lite.bench.timing import Stopwatch
 from sparcl_lite.bench.workload import Workload
-from sparcl_lite.result import environment
-from sparcl_lite.runs import using_threads
-from sparcl_lite.sparsity.engine.layers import SparseConvolution
-from sparcl_lite.sparsity.engine.update import SparseSGD
+from sparcl_lite.engine.layers import SparseConvolution
+from sparcl_lite.engine.update import SparseSGD
+from sparcl_lite.runs.result import environment
+from sparcl_lite.runs.run import using_threads
 
 PARTS = ("convolutions, forward", "convolutions, backward", "update", "between")
 FORWARD, BACKWARD, UPDATE, BETWEEN = PARTS

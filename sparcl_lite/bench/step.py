@@ -10,13 +10,13 @@ import torch.nn.functional as F
 
 from sparcl_lite.bench.timing import alternating, median_ratio
 from sparcl_lite.bench.workload import Workload
+from sparcl_lite.engine.choice import Choice
+from sparcl_lite.engine.function import SparseEngine
+from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.masks import prunable_weights
 from sparcl_lite.models import ResNet
-from sparcl_lite.result import environment
-from sparcl_lite.runs import using_threads
-from sparcl_lite.sparsity.engine.choice import Choice
-from sparcl_lite.sparsity.engine.function import SparseEngine
-from sparcl_lite.sparsity.engine.update import SparseSGD
+from sparcl_lite.runs.result import environment
+from sparcl_lite.runs.run import using_threads
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 LR = 0.01

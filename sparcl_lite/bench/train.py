@@ -7,8 +7,8 @@ from typing import Any
 from sparcl_lite.bench.overhead import random_images
 from sparcl_lite.bench.timing import median_ratio
 from sparcl_lite.config import RunConfig, SparCL
-from sparcl_lite.result import environment
-from sparcl_lite.runs import using_threads
+from sparcl_lite.runs.result import environment
+from sparcl_lite.runs.run import using_threads
 from sparcl_lite.training import Trainer
 
 WARM_UP = 2  # steps of an epoch

@@ -24,7 +24,7 @@ def cluster(
     Example: sparcl-lite cluster ksparse_tables ksparse_ablation --seeds 5
     """
     from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS
-    from sparcl_lite.store import Store
+    from sparcl_lite.runs.store import Store
 
     for name in experiments:
         if name not in EXPERIMENTS:

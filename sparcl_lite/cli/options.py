@@ -82,7 +82,7 @@ def experiment_named(name: str, profile: str, dataset: str | None):
 
 
 def store_with_evidence(path: Path):
-    from sparcl_lite.store import Store
+    from sparcl_lite.runs.store import Store
 
     return Store(path, *([EVIDENCE] if EVIDENCE.is_dir() else []))
 

@@ -95,7 +95,7 @@ def reproduce(
     from sparcl_lite.papers.registry import judged as judged_claims
     from sparcl_lite.report import agreement, site
     from sparcl_lite.report.tables import scoreboard, verdict_line
-    from sparcl_lite.store import Store
+    from sparcl_lite.runs.store import Store
 
     output = output.absolute()
     store = Store(output / "store")

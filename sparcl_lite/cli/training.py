@@ -47,8 +47,8 @@ def run(
 
     Example: sparcl-lite run --method der++ --sparse sparcl --sparsity 0.9 --buffer-size 200 --seed 0
     """
-    from sparcl_lite.runs import label
-    from sparcl_lite.runs import run as run_config
+    from sparcl_lite.runs.run import label
+    from sparcl_lite.runs.run import run as run_config
 
     config = config_from(profile, dataset, method, sparse, sparsity, buffer_size, variant, set_, seed=seed)
     result = run_config(config, store=store, device=device, threads=threads, progress=True)
@@ -75,8 +75,8 @@ def sweep(
 
     Example: sparcl-lite sweep sparcl_table1 sparcl_table3 --seeds 5
     """
-    from sparcl_lite.store import Store
-    from sparcl_lite.sweeps import sweep as sweep_configs
+    from sparcl_lite.runs.store import Store
+    from sparcl_lite.runs.sweep import sweep as sweep_configs
 
     chosen = [experiment_named(name, profile, dataset) for name in experiments]
     configs = [c for e in chosen for row in e.rows for c in e.configs(row, seeds)]

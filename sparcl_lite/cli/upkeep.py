@@ -49,7 +49,7 @@ def store_list(store: StorePath = Path("build/store")) -> None:
 
     Example: sparcl-lite store list --store results
     """
-    from sparcl_lite.runs import label
+    from sparcl_lite.runs.run import label
 
     trained, clustered, analysed = _stores(store)
     for result in trained.results():
@@ -87,7 +87,7 @@ def _stores(path: Path) -> tuple:
     """The store of training runs in a folder, and those of the clusterings and analyses beside them."""
     from sparcl_lite.clustering.runs import beside as clusterings
     from sparcl_lite.papers.lightcl.generalizability import beside as analyses
-    from sparcl_lite.store import Store
+    from sparcl_lite.runs.store import Store
 
     trained = Store(path)
     others = clusterings(trained), analyses(trained)

@@ -19,8 +19,8 @@ from sparcl_lite.clustering.data.simulator import simulate
 from sparcl_lite.clustering.methods import METHODS, Fitted
 from sparcl_lite.clustering.scores import agreement, precision_recall, silhouette
 from sparcl_lite.measure.memory import PeakMemory
-from sparcl_lite.result import environment
-from sparcl_lite.store import Store
+from sparcl_lite.runs.result import environment
+from sparcl_lite.runs.store import Store
 
 RANKED = 200  # features that a result names
 PER_CELL = 10_000  # counts of a cell before logarithms

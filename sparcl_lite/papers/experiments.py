@@ -11,9 +11,9 @@ import pandas as pd
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.papers.reference import reference
-from sparcl_lite.result import RunResult
-from sparcl_lite.store import Store
-from sparcl_lite.sweeps import find, sweep
+from sparcl_lite.runs.result import RunResult
+from sparcl_lite.runs.store import Store
+from sparcl_lite.runs.sweep import find, sweep
 
 METRICS = ("class_il", "task_il", "forgetting", "flops_paper", "flops_honest", "seconds", "data_fraction")
 RECORD = ("key", "started", "commit")

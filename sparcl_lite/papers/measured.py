@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 
 def measurement(store: Store, name: str) -> dict[str, Any] | None:

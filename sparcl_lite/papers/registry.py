@@ -13,7 +13,7 @@ from sparcl_lite.papers.lightcl.experiments import EXPERIMENTS as LIGHTCL
 from sparcl_lite.papers.sparcl import judge as sparcl
 from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS as SPARCL
 from sparcl_lite.papers.verdicts import Judged
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 __all__ = ["ALL_SEEDS", "EXPERIMENTS", "experiments", "judge_claims", "judged"]
 

@@ -23,8 +23,8 @@ from sparcl_lite.papers.lightcl.generalizability import NAMES, BlockAnalysis
 from sparcl_lite.papers.lightcl.generalizability import beside as analyses
 from sparcl_lite.papers.registry import ALL_SEEDS, experiments
 from sparcl_lite.report.tables import Table
-from sparcl_lite.result import RunResult
-from sparcl_lite.store import Store
+from sparcl_lite.runs.result import RunResult
+from sparcl_lite.runs.store import Store
 
 SAME, WITHIN, OUTSIDE = "same bits", "within the spread", "outside"
 INCOMPARABLE, UNKNOWN = "not comparable", "not committed"

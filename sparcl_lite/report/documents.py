@@ -8,7 +8,7 @@ import pandas as pd
 from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judged
 from sparcl_lite.papers.verdicts import Judged
 from sparcl_lite.report.tables import BESIDE_PAPER, METRIC_NAMES, Table, comparison, scoreboard, verdict_line
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 DOCUMENTS = ("README.md", "docs/results.md")
 METRIC_COLUMNS = ("paper", "ours", "difference", *BESIDE_PAPER)

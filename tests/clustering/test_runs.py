@@ -25,7 +25,7 @@ from sparcl_lite.papers.ksparse.sizes import chosen_eta, path_etas, profile_name
 from sparcl_lite.papers.registry import ALL_SEEDS, judge_claims, judged
 from sparcl_lite.report.clustering import gains, methods, selection, sizes, slopes, w_step
 from sparcl_lite.report.tables import scoreboard
-from sparcl_lite.store import DamagedResult, Store
+from sparcl_lite.runs.store import DamagedResult, Store
 
 
 def config_of(**values):

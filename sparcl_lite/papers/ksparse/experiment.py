@@ -9,7 +9,7 @@ import pandas as pd
 from sparcl_lite.clustering.config import ClusteringConfig, ClusteringResult
 from sparcl_lite.clustering.runs import beside, cluster_all
 from sparcl_lite.errors import KitError
-from sparcl_lite.store import DamagedResult, Store
+from sparcl_lite.runs.store import DamagedResult, Store
 
 PERCENT = 100
 

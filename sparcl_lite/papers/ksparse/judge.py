@@ -9,7 +9,7 @@ from sparcl_lite.papers.experiments import runs_of
 from sparcl_lite.papers.judge import Rule, nothing_known
 from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment
 from sparcl_lite.papers.verdicts import Evidence
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 
 def rules(_: Store) -> dict[str, Rule]:

@@ -18,9 +18,9 @@ from sparcl_lite.config.networks import block_names, boundaries
 from sparcl_lite.data.sources import load
 from sparcl_lite.measure.generalizability import learning_plasticity, stability_by_block
 from sparcl_lite.papers.lightcl.tables import protocol
-from sparcl_lite.result import environment
-from sparcl_lite.runs import using_threads
-from sparcl_lite.store import Store
+from sparcl_lite.runs.result import environment
+from sparcl_lite.runs.run import using_threads
+from sparcl_lite.runs.store import Store
 from sparcl_lite.training import Trainer
 
 AUTHORS_LR = 0.01

@@ -14,7 +14,7 @@ from sparcl_lite.papers.judge import Rule, counted, honest_flops, nothing_known
 from sparcl_lite.papers.lightcl.accounting import flops, memory, readings
 from sparcl_lite.papers.measured import made_by, measurement
 from sparcl_lite.papers.verdicts import Evidence
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 PEAKS = "lightcl-memory"  # {"peak_bytes": {row: bytes}, ...}
 

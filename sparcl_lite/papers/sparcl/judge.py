@@ -12,7 +12,7 @@ from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.judge import Rule, nothing_known
 from sparcl_lite.papers.measured import made_by, measurement
 from sparcl_lite.papers.verdicts import Evidence, from_seeds
-from sparcl_lite.store import Store
+from sparcl_lite.runs.store import Store
 
 STEPS = "sweep-resnet18-64"  # what `sparcl-lite bench sweep` measured at the paper's width
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from sparcl_lite.measure.flops import costs_of
 from sparcl_lite.report.figures.style import PALETTE
-from sparcl_lite.result import RunResult
+from sparcl_lite.runs.result import RunResult
 
 
 def accuracy_matrices(result: RunResult) -> tuple[Figure, pd.DataFrame]:

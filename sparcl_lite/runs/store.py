@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
 from sparcl_lite.paths import folder
-from sparcl_lite.result import RunResult
+from sparcl_lite.runs.result import RunResult
 
 RESERVE_BYTES = 64 * 2**20  # never fill a disk to the last byte
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
-from sparcl_lite.sparsity.kernels import CACHED
-from sparcl_lite.sparsity.kernels.simd import WIDTH
+from sparcl_lite.engine.kernels import CACHED
+from sparcl_lite.engine.kernels.simd import WIDTH
 
 EXACT = CACHED | {"fastmath": False}
 

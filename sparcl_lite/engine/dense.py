@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparcl_lite.sparsity.kernels.simd import WIDTH
+from sparcl_lite.engine.kernels.simd import WIDTH
 
 if TYPE_CHECKING:
-    from sparcl_lite.sparsity.engine.layers import SparseConvolution
+    from sparcl_lite.engine.layers import SparseConvolution
 
 
 @cache

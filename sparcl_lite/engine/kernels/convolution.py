@@ -8,8 +8,8 @@ within a tile: what the tile reads of all input channels stays in the cache mean
 import numpy as np
 from numba import njit, prange
 
-from sparcl_lite.sparsity.kernels import CACHED, OPTIONS
-from sparcl_lite.sparsity.kernels.simd import WIDTH, add_to, has_wide_registers, sums, tile_functions
+from sparcl_lite.engine.kernels import CACHED, OPTIONS
+from sparcl_lite.engine.kernels.simd import WIDTH, add_to, has_wide_registers, sums, tile_functions
 
 PARTS = 4  # pieces that the rows of a block are cut into: the units of work, whatever the number of threads
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 from torch import nn
 
-from sparcl_lite.sparsity.engine.layers import SparseConvolution
-from sparcl_lite.sparsity.engine.trunk import Block, Trunk, Unit
-from sparcl_lite.sparsity.kernels import normalisation as norms
-from sparcl_lite.sparsity.kernels.layout import aligned, blocks_for, pack, pool, spread
-from sparcl_lite.sparsity.kernels.simd import WIDTH
+from sparcl_lite.engine.kernels import normalisation as norms
+from sparcl_lite.engine.kernels.layout import aligned, blocks_for, pack, pool, spread
+from sparcl_lite.engine.kernels.simd import WIDTH
+from sparcl_lite.engine.layers import SparseConvolution
+from sparcl_lite.engine.trunk import Block, Trunk, Unit
 
 GROUP_BYTES = 6_000_000  # of one map: blocks of samples are processed together up to this size
 NO_FACTORS, NO_MAP = np.empty((0, 0), np.float32), np.empty(0, np.float32)

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
 from sparcl_lite.methods import METHODS
-from sparcl_lite.result import RunResult
-from sparcl_lite.runs import default_store, label, run
-from sparcl_lite.store import DamagedResult, Store
+from sparcl_lite.runs.result import RunResult
+from sparcl_lite.runs.run import default_store, label, run
+from sparcl_lite.runs.store import DamagedResult, Store
 from sparcl_lite.training import planned_steps
 
 #: A training step allocates and frees the same few megabytes again and again. Dask's default tells glibc to hand

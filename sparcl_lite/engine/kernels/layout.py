@@ -3,8 +3,8 @@
 import numpy as np
 from numba import njit, prange
 
-from sparcl_lite.sparsity.kernels import CACHED
-from sparcl_lite.sparsity.kernels.simd import WIDTH
+from sparcl_lite.engine.kernels import CACHED
+from sparcl_lite.engine.kernels.simd import WIDTH
 
 ALIGNMENT = 64  # bytes: a vector, and a line of the cache
 

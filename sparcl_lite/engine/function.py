@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sparcl_lite.engine.choice import Choice
+from sparcl_lite.engine.kernels.index import scatter
+from sparcl_lite.engine.layers import EVERYTHING
+from sparcl_lite.engine.passes import Pass
+from sparcl_lite.engine.trunk import Trunk, Unit
 from sparcl_lite.models import ResNet
 from sparcl_lite.sparsity.base import Strategy
-from sparcl_lite.sparsity.engine.choice import Choice
-from sparcl_lite.sparsity.engine.layers import EVERYTHING
-from sparcl_lite.sparsity.engine.passes import Pass
-from sparcl_lite.sparsity.engine.trunk import Trunk, Unit
-from sparcl_lite.sparsity.kernels.index import scatter
 
 EVALUATED = 64  # samples that an evaluation takes at a time: it needs no more memory than a training step
 

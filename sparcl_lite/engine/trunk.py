@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from sparcl_lite.engine.layers import SparseConvolution
 from sparcl_lite.models import ResNet
-from sparcl_lite.sparsity.engine.layers import SparseConvolution
 
 
 @dataclass

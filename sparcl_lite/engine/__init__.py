@@ -22,8 +22,8 @@ def engine_for(config: RunConfig, network: ResNet, strategy: Strategy, method: M
             stacklevel=2,
         )
         return None
-    from sparcl_lite.sparsity.engine.choice import Choice  # these import numba
-    from sparcl_lite.sparsity.engine.function import SparseEngine
+    from sparcl_lite.engine.choice import Choice  # these import numba
+    from sparcl_lite.engine.function import SparseEngine
 
     choice = Choice() if config.engine == "auto" else None
     engine = SparseEngine(network, strategy, every_gradient=method.reads_gradients, choice=choice)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sparcl_lite.engine.passes import Pass
 from sparcl_lite.models import ResNet, frozen_statistics
-from sparcl_lite.sparsity.engine.passes import Pass
 
 TRIES = 3  # timed after one that is not
 logger = logging.getLogger("sparcl_lite.engine")

@@ -9,8 +9,8 @@ sample, zero for the fillers, so a filler's activations and gradients stay zero.
 import numpy as np
 from numba import njit, prange
 
-from sparcl_lite.sparsity.kernels import CACHED
-from sparcl_lite.sparsity.kernels.simd import WIDTH, fma, load, nothing, plus, store, where_positive
+from sparcl_lite.engine.kernels import CACHED
+from sparcl_lite.engine.kernels.simd import WIDTH, fma, load, nothing, plus, store, where_positive
 
 RELU, IDENTITY, PROJECTED = 0, 1, 2  # what is added before the ReLU: nothing, the block's input, its projection
 FROM_INPUT, FROM_OUTPUT, ALL = 0, 1, 2  # where a gradient passes: where bn(z) > 0, where y > 0, everywhere

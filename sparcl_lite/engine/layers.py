@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sparcl_lite.sparsity.engine import dense
-from sparcl_lite.sparsity.kernels import convolution as kernels
-from sparcl_lite.sparsity.kernels.index import Rows, Shape, add_at, backward_rows, forward_rows, gather, places, scatter
-from sparcl_lite.sparsity.kernels.simd import WIDTH
+from sparcl_lite.engine import dense
+from sparcl_lite.engine.kernels import convolution as kernels
+from sparcl_lite.engine.kernels.index import Rows, Shape, add_at, backward_rows, forward_rows, gather, places, scatter
+from sparcl_lite.engine.kernels.simd import WIDTH
 
 NO_SUMS = np.empty((0, 0, 0, 0), np.float32)
 EVERYTHING = "everything"  # wanted: the gradients of all weights, also of those that do not exist

@@ -1,0 +1,1 @@
+"""A run: how it is made, kept, resumed and spread over processes and machines."""
