@@ -1,0 +1,44 @@
+"""What a user registers: data sets, networks, methods, strategies, clusterers and rules of claims.
+
+A registered name works wherever a built-in one does. See docs/extending.md.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sparcl_lite.registry import CLUSTERERS, METHODS, NETWORKS, RULES, STRATEGIES
+
+__all__ = ["clusterer", "dataset", "folder", "method", "network", "rule", "strategy"]
+
+
+def network(name: str, *, label: str = "", version: str = "", replace: bool = False) -> Callable:
+    """Register a function `(channels, classes, size, width) -> nn.Module` whose `forward(x)` gives logits."""
+    return NETWORKS.register(name, label=label, version=version, replace=replace)
+
+
+def method(name: str, *, label: str = "", version: str = "", replace: bool = False) -> Callable:
+    """Register a subclass of `Method`; its fields are those of its `Parameters`."""
+    return METHODS.register(name, label=label, version=version, replace=replace)
+
+
+def strategy(name: str, *, config: type, label: str = "", version: str = "", replace: bool = False) -> Callable:
+    """Register a subclass of `Strategy` for sparse training; `config`, a subclass of `Sparse`, has its fields."""
+    return STRATEGIES.register(name, label=label, version=version, replace=replace, config=config)
+
+
+def clusterer(name: str, *, label: str = "", version: str = "", replace: bool = False) -> Callable:
+    """Register a scikit-learn estimator with `fit_predict` that takes the number of clusters as `n_clusters`."""
+    return CLUSTERERS.register(name, label=label, version=version, replace=replace)
+
+
+def rule(name: str, *, version: str = "", replace: bool = False) -> Callable:
+    """Register a rule that decides claims: a function `(claim, experiment, frame, a, b) -> Evidence`."""
+    return RULES.register(name, version=version, replace=replace)
+
+
+def dataset(name: str, **given: Any) -> None:
+    """Placeholder until `data.own` exists."""
+    raise NotImplementedError
+
+
+folder = dataset
