@@ -15,21 +15,19 @@ import torch
 from sparcl_lite.config import RunConfig
 from sparcl_lite.config.networks import frozen_blocks
 from sparcl_lite.data.sources import Dataset
-from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import Batch, Task, TaskStream, planned_sizes, steps_per_epoch
 from sparcl_lite.engine import engine_for
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import Ledger, PassCounter, costs_of
 from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
-from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.base import Passes
 from sparcl_lite.models import ResNet
 from sparcl_lite.models.shapes import make, shape_of
 from sparcl_lite.pretraining import prepare, split_classes
+from sparcl_lite.registry import DATASETS, METHODS, STRATEGIES
 from sparcl_lite.replay import ReservoirBuffer
 from sparcl_lite.rng import Generators, derived_seed
-from sparcl_lite.sparsity import STRATEGIES
 from sparcl_lite.sparsity.importance import Probe
 from sparcl_lite.sparsity.schedule import samples_in_epoch
 
@@ -247,7 +245,7 @@ class Trainer:
 def planned_steps(config: RunConfig) -> int:
     """Training steps that a run of `config` takes, for progress bars (exact for balanced classes)."""
     planned = METHODS[config.method].planned_samples
-    sizes = [planned(config, task, size) for task, size in enumerate(planned_sizes(config, SPECS[config.dataset]))]
+    sizes = [planned(config, task, size) for task, size in enumerate(planned_sizes(config, DATASETS[config.dataset]))]
     counts = (samples_in_epoch(config.sparse, size, e, config.epochs) for size in sizes for e in range(config.epochs))
     return sum(steps_per_epoch(config, count) for count in counts)
 

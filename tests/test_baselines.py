@@ -8,9 +8,9 @@ import torch
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
-from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.icarl import herding
 from sparcl_lite.methods.packnet import FREE, LPS, prune_epoch
+from sparcl_lite.registry import METHODS
 from sparcl_lite.training import Trainer
 
 DIGITS = load("digits")

@@ -12,12 +12,13 @@ from collections import namedtuple
 import pytest
 import torch
 
-from sparcl_lite.config import RunConfig, SparCL
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import TaskStream
 from sparcl_lite.errors import KitError
 from sparcl_lite.runs import run as runs
 from sparcl_lite.runs.run import default_store, run
 from sparcl_lite.runs.store import DamagedResult, Store
+from sparcl_lite.sparsity import SparCL
 from sparcl_lite.training import Trainer
 
 FORKSERVER = multiprocessing.get_context("forkserver")

@@ -5,10 +5,11 @@ import copy
 import pytest
 import torch
 
-from sparcl_lite.config import RunConfig, SparCL
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import Augmentation, Batch
 from sparcl_lite.masks import density
+from sparcl_lite.sparsity import SparCL
 from sparcl_lite.sparsity.ddr import DDR, UNKNOWN
 from sparcl_lite.sparsity.dgm import DGM
 from sparcl_lite.training import Trainer
