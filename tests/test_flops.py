@@ -171,7 +171,7 @@ def test_plan_equals_the_ledger_of_a_real_run(method, sparse):
     small = {"images_per_class": 25, "epochs": 4, "buffer_size": 60, "tasks": 2}
     config = RunConfig(profile="smoke", method=method, sparse=SPARSE[sparse], **small)
     trainer = Trainer(config, DIGITS)
-    trainer._evaluate = lambda seen: None
+    trainer.evaluate = lambda seen: None
     trainer.run()
     planned, counted = planned_ledger(config).by_part(), trainer.ledger.by_part()
     assert sum(counted.values()) == trainer.ledger.total > 0
@@ -205,7 +205,7 @@ FROZEN = {
 def test_plan_equals_the_ledger_with_frozen_and_pruned_layers(case):
     config = RunConfig(profile="smoke", images_per_class=25, epochs=2, **FROZEN[case])
     trainer = Trainer(config, DIGITS)
-    trainer._evaluate = lambda seen: None
+    trainer.evaluate = lambda seen: None
     trainer.run()
     counted = trainer.ledger.by_part()
     assert counted == pytest.approx(planned_ledger(config).by_part(), rel=1e-12)

@@ -46,15 +46,9 @@ def first_steps(trainer, losses):
     method.loss = recorded
     for number, steps in enumerate(STEPS):
         trainer.stream.epoch = lambda *arguments, steps=steps: islice(epoch(*arguments), steps)
-        phase = trainer._phase(number)
-        trainer._enter(number)
-        method.begin_task(phase, trainer.stream)
-        trainer._count_auxiliary()
-        trainer.sparsity.begin_task(phase)
-        trainer._train_epoch(phase, 0)
-        method.end_task(trainer.phases[number], trainer.stream)
-        trainer._count_auxiliary()
-        trainer.sparsity.end_task(phase)
+        trainer.begin(number)
+        trainer.train_epoch(number, 0)
+        trainer.end(number)
 
 
 def trainer_of(dataset, method, sparse=None, **settings):

@@ -54,13 +54,13 @@ def interrupt_in(epoch, how):
 @pytest.fixture
 def epochs(monkeypatch):
     """The epochs that this process trains from now on."""
-    trained, original = [], Trainer._train_epoch
+    trained, original = [], Trainer.train_epoch
 
-    def recorded(self, phase, epoch):
-        trained.append((phase.index, epoch))
-        original(self, phase, epoch)
+    def recorded(self, number, epoch):
+        trained.append((number, epoch))
+        original(self, number, epoch)
 
-    monkeypatch.setattr(Trainer, "_train_epoch", recorded)
+    monkeypatch.setattr(Trainer, "train_epoch", recorded)
     return trained
 
 

@@ -255,7 +255,7 @@ def test_during_training_masks_hold_and_refresh_on_time(variant, monkeypatch):
 def test_each_part_can_be_switched_off(off, weights, gradients, samples):
     trainer = trainer_of(SparCL(**{off: False}), epochs=5, tasks=5)
     trainer.phases = trainer.phases[:1]
-    trainer._evaluate = lambda seen: None
+    trainer.evaluate = lambda seen: None
     trainer.run()
     last = trainer.trace[-1]
     assert last["weight_density"] == pytest.approx(weights, abs=0.002)

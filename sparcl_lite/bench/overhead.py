@@ -32,13 +32,11 @@ def overhead(*, profile: str, sparsity: float | None, threads: int, steps: int, 
 def _parts(profile: str, sparse: SparCL | None, steps: int, repeats: int) -> dict[str, float]:
     config = RunConfig(profile=profile, method="der++", sparse=sparse, buffer_size=200, images_per_class=0)
     trainer = Trainer(config, random_images(config, steps), device="cpu")
-    task = trainer.phases[0]
-    trainer.method.begin_task(task, trainer.stream)
-    trainer.sparsity.begin_task(task)
+    trainer.begin(0)
     images, labels = trainer.stream.train.images[:200], trainer.stream.train.labels[:200]
     trainer.buffer.add(images, labels, torch.zeros(len(images), len(DATASETS[config.dataset].classes)))
-    trainer._train_epoch(task, 0)  # warm up
-    samples = [_timed_epoch(trainer, task, steps) for _ in range(repeats)]
+    trainer.train_epoch(0, 0)  # warm up
+    samples = [_timed_epoch(trainer, steps) for _ in range(repeats)]
     parts = {part: statistics.median(s[part] for s in samples) for part in samples[0]}
     if sparse:
         adjustment = statistics.median(_timed_adjustment(trainer) for _ in range(repeats))
@@ -48,7 +46,7 @@ def _parts(profile: str, sparse: SparCL | None, steps: int, repeats: int) -> dic
     return parts | {"share": parts["overhead"] / parts["total"]}
 
 
-def _timed_epoch(trainer: Trainer, task, steps: int) -> dict[str, float]:
+def _timed_epoch(trainer: Trainer, steps: int) -> dict[str, float]:
     watch = Stopwatch()
     network, backward = trainer.network, torch.Tensor.backward
     gradient, update = torch.autograd.grad, SparseSGD.step
@@ -58,7 +56,7 @@ def _timed_epoch(trainer: Trainer, task, steps: int) -> dict[str, float]:
     SparseSGD.step = watch.wrap("update", update)
     start = time.perf_counter()
     try:
-        trainer._train_epoch(task, 0)
+        trainer.train_epoch(0, 0)
     finally:
         del network.forward
         torch.Tensor.backward, torch.autograd.grad, SparseSGD.step = backward, gradient, update
