@@ -115,7 +115,7 @@ def test_a_folder_of_images_is_a_data_set(tmp_path):
     (tmp_path / "train" / "cat" / "1.jpg").write_bytes(b"no image")
     with pytest.raises(KitError, match=r"train: cannot identify image file"):
         sl.register.folder("pets", tmp_path, replace=True)
-    with pytest.raises(KitError, match="allowed: .*<class>/<image>"):
+    with pytest.raises(KitError, match=r"allowed: .*<class>/<image>"):
         sl.register.folder("none", tmp_path / "nothing")
 
 
