@@ -26,7 +26,7 @@ help: ## show this list
 	@echo "  PROFILE    size of the runs: smoke, lite or paper; now $(PROFILE)"
 	@echo "  SEEDS      runs per table cell; now $(SEEDS)"
 	@echo "  SCHEDULER  address of a Dask scheduler, e.g. tcp://host:8786; empty: this machine"
-	@echo "  NOTEBOOKS  names of the notebooks to reproduce, or all; empty: all but one (README)"
+	@echo "  NOTEBOOKS  names of the notebooks to reproduce, or all; empty: all but the long ones"
 
 reproduce: $(INSTALLED) ## train, run every notebook, write build/report/index.html and the scoreboard of claims
 	$(VENV)/bin/sparcl-lite reproduce --profile $(PROFILE) --seeds $(SEEDS) $(if $(SCHEDULER),--scheduler $(SCHEDULER) )--output build $(NOTEBOOKS)
