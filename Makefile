@@ -15,7 +15,7 @@ UNFINISHED := $(VENV)/.unfinished
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test lab bench render lint clean
+.PHONY: help reproduce test quick lab bench render lint clean
 
 help: ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -37,6 +37,9 @@ test: $(INSTALLED) ## run the test suite, then run every committed notebook twic
 	PYTHONPATH=tests $(PY) -m pytest -p nbval_twice --numprocesses 2 --dist loadfile \
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks || status=$$?; \
 	exit $$status
+
+quick: $(INSTALLED) ## run the tests that take seconds each
+	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks
