@@ -5,8 +5,9 @@ registered by a user (`sparcl_lite.register`), from any place. What a user regis
 the key of every run that uses it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +15,10 @@ from sparcl_lite.errors import KitError
 from sparcl_lite.fingerprint import fingerprint
 
 PACKAGE = __name__.partition(".")[0]
+
+
+class UnknownName(KitError, ValueError):
+    """No such name; as a ValueError it is told with the field of a configuration that has it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Entry:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-class Registry:
+class Registry(Mapping):
     """Entries of one kind by name; `home` is the package whose modules register the built-in ones."""
 
     def __init__(self, kind: str, home: str):
@@ -67,7 +72,7 @@ class Registry:
         if not builtin:
             self._load_builtins()
             if name in self._entries and not replace:
-                raise KitError(f"{self.kind} = {name!r}: is registered already; allowed: replace=True to take its place")
+                raise KitError(f"{self.kind} = {name!r}: is registered already; allowed: another name, or replace=True")
             identity = identity or version or fingerprint(value, *facts.values())
         self._entries[name] = Entry(name, value, label or name, identity, facts)
         return value
@@ -76,7 +81,7 @@ class Registry:
         """The entry of a name. Raises `KitError` on an unknown one, with those that are allowed."""
         self._load_builtins()
         if name not in self._entries:
-            raise KitError(f"{self.kind} = {name!r}: unknown; allowed: {', '.join(self._entries)}")
+            raise UnknownName(f"{self.kind} = {name!r}: unknown; allowed: {', '.join(self._entries)}")
         return self._entries[name]
 
     def adopt(self, entry: Entry) -> None:
@@ -107,6 +112,15 @@ class Registry:
         if not self._complete:
             self._complete = True  # first: the modules below may look names up themselves
             import_module(self._home)
+            _load_plugins()
+
+
+@cache
+def _load_plugins() -> None:
+    """Once in a process: what installed packages and the environment ask for."""
+    from sparcl_lite.plugins import load_installed
+
+    load_installed()
 
 
 def _is_builtin(value: Any) -> bool:
@@ -114,10 +128,9 @@ def _is_builtin(value: Any) -> bool:
     return module.partition(".")[0] == PACKAGE
 
 
-DATASETS = Registry("dataset", "sparcl_lite.data")
+DATASETS = Registry("dataset", "sparcl_lite.data.sources")
 NETWORKS = Registry("network", "sparcl_lite.models")
 METHODS = Registry("method", "sparcl_lite.methods")
 STRATEGIES = Registry("sparse.kind", "sparcl_lite.sparsity")
-CLUSTERERS = Registry("method", "sparcl_lite.clustering")
+CLUSTERERS = Registry("method", "sparcl_lite.clustering.methods")
 RULES = Registry("rule", "sparcl_lite.papers")
-

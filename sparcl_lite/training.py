@@ -15,21 +15,19 @@ import torch
 from sparcl_lite.config import RunConfig
 from sparcl_lite.config.networks import frozen_blocks
 from sparcl_lite.data.sources import Dataset
-from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import Batch, Task, TaskStream, planned_sizes, steps_per_epoch
 from sparcl_lite.engine import engine_for
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import Ledger, PassCounter, costs_of
 from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
-from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.base import Passes
 from sparcl_lite.models import ResNet
 from sparcl_lite.models.shapes import make, shape_of
 from sparcl_lite.pretraining import prepare, split_classes
+from sparcl_lite.registry import DATASETS, METHODS, STRATEGIES
 from sparcl_lite.replay import ReservoirBuffer
 from sparcl_lite.rng import Generators, derived_seed
-from sparcl_lite.sparsity import STRATEGIES
 from sparcl_lite.sparsity.importance import Probe
 from sparcl_lite.sparsity.schedule import samples_in_epoch
 
@@ -95,19 +93,34 @@ class Trainer:
         """
         first_phase, first_epoch = self.position
         for number in range(first_phase, len(self.phases)):
-            phase = self._phase(number)
             start = first_epoch if number == first_phase else 0
-            self._enter(number)
             if start == 0:
-                self._begin(phase)
+                self.begin(number)
+            else:
+                self._enter(number)
             for epoch in range(start, self.config.epochs):
-                with self._timed("train"):
-                    self._train_epoch(phase, epoch)
+                self.train_epoch(number, epoch)
                 self.position = (number, epoch + 1)
                 self.on_epoch(self)
-            self._end(number, phase)
-            with self._timed("eval"):
-                self._evaluate(seen=self.config.task_count if len(self.phases) == 1 else number + 1)
+            self.end(number)
+            self.evaluate(seen=self.config.task_count if len(self.phases) == 1 else number + 1)
+
+    def begin(self, number: int) -> None:
+        """Before the first epoch of a phase: freeze what it does not train, tell the method and the strategy."""
+        self._enter(number)
+        phase = self._phase(number)
+        with self._timed("train"):
+            self.method.begin_task(phase, self.stream)
+            self._count_auxiliary()
+        self.sparsity.begin_task(phase)
+
+    def end(self, number: int) -> None:
+        """After the last epoch of a phase: tell the method and the strategy."""
+        phase = self._phase(number)
+        with self._timed("train"):
+            self.method.end_task(self.phases[number], self.stream)
+            self._count_auxiliary()
+        self.sparsity.end_task(phase)
 
     def _enter(self, number: int) -> None:
         """Freeze what this phase does not train, and count accordingly."""
@@ -116,24 +129,21 @@ class Trainer:
             self.network.freeze(frozen, self.config.frozen_norm)
         self.ledger.costs = costs_of(self.config, number)
 
-    def _begin(self, phase: Task) -> None:
-        with self._timed("train"):
-            self.method.begin_task(phase, self.stream)
-            self._count_auxiliary()
-        self.sparsity.begin_task(phase)
-
-    def _end(self, number: int, phase: Task) -> None:
-        with self._timed("train"):
-            self.method.end_task(self.phases[number], self.stream)
-            self._count_auxiliary()
-        self.sparsity.end_task(phase)
-
     def _phase(self, number: int) -> Task:
         """The phase with all samples that its epochs present."""
         phase = self.phases[number]
         return replace(phase, samples=self.method.training_set(phase))
 
-    def _train_epoch(self, phase: Task, epoch: int) -> None:
+    def train_epoch(self, number: int, epoch: int) -> None:
+        """One epoch of a phase that has begun.
+
+        Raises `KitError` when training diverges.
+        """
+        phase = self._phase(number)
+        with self._timed("train"):
+            self._train(phase, epoch)
+
+    def _train(self, phase: Task, epoch: int) -> None:
         self.network.train()
         self.method.begin_epoch(phase, epoch)
         samples = self.sparsity.begin_epoch(phase, epoch, self.probe)
@@ -186,21 +196,26 @@ class Trainer:
             }
         )
 
-    @torch.no_grad()
-    def _evaluate(self, seen: int) -> None:
-        self.network.eval()
-        for index, task in enumerate(self.stream.tasks[:seen]):
-            right, right_in_task, count = 0, 0, 0
-            known = task if self.method.task_aware else None
-            for inputs, labels in self.stream.evaluation_batches(task):
-                logits = self.method.predict(inputs, known)
-                right += int(class_il_correct(logits, labels).sum())
-                right_in_task += int(task_il_correct(logits, labels, task.classes).sum())
-                count += len(labels)
-            if known is None:
-                self.class_il[seen - 1, index] = 100 * right / count
-            self.task_il[seen - 1, index] = 100 * right_in_task / count
+    def evaluate(self, seen: int) -> None:
+        """Accuracy of the first `seen` tasks, which is row `seen` of the matrices."""
+        with self._timed("eval"):
+            for index, task in enumerate(self.stream.tasks[:seen]):
+                self._evaluate(task, row=seen - 1, column=index)
         self.passes.take()  # testing is no training cost
+
+    @torch.no_grad()
+    def _evaluate(self, task: Task, row: int, column: int) -> None:
+        self.network.eval()
+        known = task if self.method.task_aware else None
+        right, right_in_task, count = 0, 0, 0
+        for inputs, labels in self.stream.evaluation_batches(task):
+            logits = self.method.predict(inputs, known)
+            right += int(class_il_correct(logits, labels).sum())
+            right_in_task += int(task_il_correct(logits, labels, task.classes).sum())
+            count += len(labels)
+        if known is None:
+            self.class_il[row, column] = 100 * right / count
+        self.task_il[row, column] = 100 * right_in_task / count
 
     @contextmanager
     def _timed(self, what: str):
@@ -247,7 +262,7 @@ class Trainer:
 def planned_steps(config: RunConfig) -> int:
     """Training steps that a run of `config` takes, for progress bars (exact for balanced classes)."""
     planned = METHODS[config.method].planned_samples
-    sizes = [planned(config, task, size) for task, size in enumerate(planned_sizes(config, SPECS[config.dataset]))]
+    sizes = [planned(config, task, size) for task, size in enumerate(planned_sizes(config, DATASETS[config.dataset]))]
     counts = (samples_in_epoch(config.sparse, size, e, config.epochs) for size in sizes for e in range(config.epochs))
     return sum(steps_per_epoch(config, count) for count in counts)
 

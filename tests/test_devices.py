@@ -7,8 +7,10 @@ import torch
 from second_device import SECOND, Elsewhere, second_device
 from torch.utils._pytree import tree_iter, tree_map_only
 
-from sparcl_lite.config import METHODS, RigL, RunConfig, SparCL, StaticMask
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
+from sparcl_lite.registry import METHODS
+from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.training import Trainer
 
 DIGITS = load("digits")

@@ -2,7 +2,6 @@
 
 import pytest
 
-from sparcl_lite.config.sparse import OFFICIAL_QUIRKS
 from sparcl_lite.papers.claims import claims
 from sparcl_lite.papers.experiments import METRICS, RECORD, Experiment, Row
 from sparcl_lite.papers.reference import reference
@@ -11,6 +10,7 @@ from sparcl_lite.papers.sparcl.studies import CHANGES, SUSPECTS, confounders, re
 from sparcl_lite.papers.sparcl.tables import PRINTED, table1, table2, table3
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
+from sparcl_lite.sparsity.settings import OFFICIAL_QUIRKS
 
 ALONE = {"sgd", "joint", "ewc", "lwf", "packnet", "lps"}
 REPLAY = {f"{m}-{b}" for m in ("a-gem", "icarl", "fdr", "er", "der++") for b in (200, 500)}

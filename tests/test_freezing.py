@@ -6,12 +6,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from sparcl_lite.config import RunConfig, SparCL, explain
+from sparcl_lite.config import RunConfig, explain
 from sparcl_lite.config.networks import boundaries, frozen_blocks
 from sparcl_lite.data.sources import load
 from sparcl_lite.measure.autograd import saved_bytes
 from sparcl_lite.measure.flops import costs_of, macs
 from sparcl_lite.models import build
+from sparcl_lite.sparsity import SparCL
 from sparcl_lite.training import Trainer
 
 DIGITS = load("digits")

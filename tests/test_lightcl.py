@@ -10,9 +10,9 @@ from sparcl_lite.config import RunConfig
 from sparcl_lite.config.networks import frozen_blocks
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import TaskStream
-from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.lightcl import most_active, pattern_channels
 from sparcl_lite.models import build
+from sparcl_lite.registry import METHODS
 from sparcl_lite.replay import ReservoirBuffer
 from sparcl_lite.rng import Generators
 from sparcl_lite.training import Trainer

@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 
-from sparcl_lite.config import LightCL, RunConfig
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.measure.flops import costs_of, macs
+from sparcl_lite.methods.lightcl_settings import LightCL
 from sparcl_lite.models.pruning import WriteNorm2d, choose_channels, filter_scores, prune
 from sparcl_lite.models.shapes import make, shape_of
 from sparcl_lite.training import Trainer

@@ -26,6 +26,6 @@ def engine_for(config: RunConfig, network: ResNet, strategy: Strategy, method: M
     from sparcl_lite.engine.function import SparseEngine
 
     choice = Choice() if config.engine == "auto" else None
-    engine = SparseEngine(network, strategy, every_gradient=method.reads_gradients, choice=choice)
-    engine.alone = not method.penalises_weights
+    engine = SparseEngine(network, strategy, every_gradient=not method.keeps_to_loss, choice=choice)
+    engine.alone = method.keeps_to_loss
     return engine

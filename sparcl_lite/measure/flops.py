@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from sparcl_lite.config import RigL, RunConfig, SparCL, StaticMask
+from sparcl_lite.config import RunConfig
 from sparcl_lite.config.networks import frozen_blocks
-from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import batch_sizes, planned_sizes, steps_per_epoch
 from sparcl_lite.masks import prunable_weights
-from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.base import Passes
 from sparcl_lite.models import ResNet, build
 from sparcl_lite.models.shapes import Shape, make, shape_of
+from sparcl_lite.registry import DATASETS, METHODS
+from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.sparsity.rigl import drop_fraction, schedule_at
 from sparcl_lite.sparsity.schedule import data_fraction, mask_adjustment, samples_in_epoch
 
@@ -80,7 +80,7 @@ def costs_of(config: RunConfig, task: int = 0) -> tuple[LayerCost, ...]:
     """Layer costs of the configuration's network on its data set, as it trains in this task (counted from 0)."""
     frozen = frozen_blocks(config.network, config.boundary(task))
     column = task if config.method == "pnn" else 0
-    return _costs(shape_of(config), SPECS[config.dataset].size, frozen, column)
+    return _costs(shape_of(config), DATASETS[config.dataset].size, frozen, column)
 
 
 @cache
@@ -112,7 +112,7 @@ def paper_flops(config: RunConfig) -> float:
     no backward pass: in the last task's state, as LightCL's table counts all of them.
     """
     costs, sparse = costs_of(config), config.sparse
-    images = sum(planned_sizes(config, SPECS[config.dataset]))
+    images = sum(planned_sizes(config, DATASETS[config.dataset]))
     unit = FLOPS_PER_MAC * macs(costs) * images * config.epochs
     last = costs_of(config, config.task_count - 1)
     trained = macs(tuple(c for c in last if c.trains)) / macs(last)
@@ -213,7 +213,7 @@ def planned_ledger(config: RunConfig) -> Ledger:
     Exact for balanced classes and the `paper` variant; `drop_dead_weights` may end a little lower when run.
     """
     plan = _Plan(config)
-    for task, size in enumerate(planned_sizes(config, SPECS[config.dataset])):
+    for task, size in enumerate(planned_sizes(config, DATASETS[config.dataset])):
         plan.run_task(task, size)
     return plan.ledger
 

@@ -2,13 +2,23 @@
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from sparcl_lite.config import RunConfig
+from sparcl_lite.config import Parameters, RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
 from sparcl_lite.methods.base import Method, Passes
+from sparcl_lite.registry import METHODS
 
 
+class EWCParameters(Parameters):
+    """Weight and decay of the Fisher information."""
+
+    penalty: float = Field(0.0, ge=0, description="weight of the quadratic penalty")
+    gamma: float = Field(1.0, ge=0, description="decay of the Fisher information from task to task")
+
+
+@METHODS.register("ewc", label="EWC (online)")
 class OnlineEWC(Method):
     """L = CE(f(x), y) + penalty sum_i F_i (theta_i - theta*_i)^2.
 
@@ -17,7 +27,7 @@ class OnlineEWC(Method):
     where it sees a single image.
     """
 
-    reads_gradients = True
+    Parameters = EWCParameters
     fisher: list[Tensor] | None = None
     anchor: list[Tensor] | None = None
 
@@ -26,7 +36,7 @@ class OnlineEWC(Method):
         (logits,) = self.forward(batch, [])
         loss = self.current_loss(logits, batch)
         if self.fisher is not None:
-            terms = zip(self.fisher, self.network.parameters(), self.anchor, strict=True)
+            terms = zip(self.fisher, self.trainable, self.anchor, strict=True)
             loss = loss + self.config.penalty * sum((f * (p - a) ** 2).sum() for f, p, a in terms)
         return loss, logits
 
@@ -36,10 +46,10 @@ class OnlineEWC(Method):
         if self.fisher is not None:
             fresh = [self.config.gamma * old + new for old, new in zip(self.fisher, fresh, strict=True)]
         self.fisher = fresh
-        self.anchor = [p.detach().clone() for p in self.network.parameters()]
+        self.anchor = [p.detach().clone() for p in self.trainable]
 
     def _fisher(self, task: Task, stream: TaskStream) -> list[Tensor]:
-        parameters = list(self.network.parameters())
+        parameters = self.trainable
         total = [torch.zeros_like(p) for p in parameters]
         self.network.eval()
         for sample in task.samples.split(1):

@@ -5,16 +5,20 @@ import torch
 from torch import Tensor
 
 from sparcl_lite.config import RunConfig
+from sparcl_lite.config.run import MIN_CHANNELS
 from sparcl_lite.data.streams import Batch, Task, TaskStream
 from sparcl_lite.masks import keep_top
 from sparcl_lite.methods.base import Method, Passes, earlier_sizes
+from sparcl_lite.methods.lightcl_settings import LightCLParameters
 from sparcl_lite.models import frozen_statistics
+from sparcl_lite.registry import METHODS
 from sparcl_lite.replay import Memory
 
 AUTHORS_CHANNELS = 512  # of each map that their network holds
 
 
-class LightCL(Method):
+@METHODS.register("lightcl", label="LightCL", schema=3)
+class LightCLMethod(Method):
     """L = CE(f(x), y) + beta [ (512 / C) sum_l sum_B |m_l (h_l(x') - h*_l(x'))|^2 + sum_B |f(x') - f*(x')|^2 ].
 
     C are the channels of the last stage, 512 in the authors' network: beta is their weight at any width. x' are the B
@@ -24,8 +28,27 @@ class LightCL(Method):
     the run's `freeze`, so x' needs to pass it once a task: the same batch makes the same maps.
     """
 
+    Parameters = LightCLParameters
     uses_buffer = True
     fills_each_step = False
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """Shares of pruned channels fit the network's stages, and leave enough of each."""
+        super().check(config)
+        settings = config.lightcl
+        if not settings.prune:
+            return
+        stages = len(config.stage_widths)
+        if len(settings.prune) != stages:
+            raise ValueError(
+                f"lightcl.prune has {len(settings.prune)} shares; allowed: one for each of {stages} stages"
+            )
+        if min(config.kept_channels) < MIN_CHANNELS:
+            raise ValueError(
+                f"lightcl.prune leaves {min(config.kept_channels)} of a stage's channels; "
+                f"allowed: {MIN_CHANNELS} or more"
+            )
 
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)

@@ -1,17 +1,21 @@
 """PackNet (Mallya and Lazebnik, CVPR 2018): every task owns a share of the weights. Needs the task at test time."""
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from sparcl_lite.config import RunConfig
+from sparcl_lite.config import Parameters, RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.losses import cross_entropy
 from sparcl_lite.masks import keep_top
-from sparcl_lite.methods.base import Method, cross_entropy
+from sparcl_lite.methods.base import Method
+from sparcl_lite.registry import METHODS
 
 FREE = -1  # owner of a weight that no task has kept yet
 RETRAINED = 1 / 3  # last share of a task's epochs, after pruning (the paper trains 2 parts and retrains 1)
 
 
+@METHODS.register("packnet", label="PackNet")
 class PackNet(Method):
     """Train all free weights, keep the largest 1/T of each convolution for the task, retrain these, freeze them.
 
@@ -21,10 +25,11 @@ class PackNet(Method):
     """
 
     task_aware = True
+    no_sparsity = "has masks of its own"
 
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
-        self.packed = {n: p for n, p in self.network.named_parameters() if p.dim() == 4}
+        self.packed = {n: p for n, p in self.network.named_parameters() if p.dim() == 4 and p.requires_grad}
         self.owner = {n: torch.full_like(p, FREE, dtype=torch.int8) for n, p in self.packed.items()}
         norms = {n for n, m in self.network.named_modules() if isinstance(m, nn.BatchNorm2d)}
         self.norm_names = [n for n in self.network.state_dict() if n.rpartition(".")[0] in norms]
@@ -95,6 +100,13 @@ class PackNet(Method):
         self.current, self.pruned = state["current"], state["pruned"]
 
 
+class LPSParameters(Parameters):
+    """Weight of ADMM's term."""
+
+    penalty: float = Field(0.0, ge=0, description="weight of ADMM's penalty")
+
+
+@METHODS.register("lps", label="LPS")
 class LPS(PackNet):
     """Learn-Prune-Share (Wang et al., ICDM 2020): PackNet that prunes by ADMM and chooses what to reuse.
 
@@ -103,6 +115,7 @@ class LPS(PackNet):
     the straight-through estimator, says which of them this task uses. The paper's own settings are not known to us.
     """
 
+    Parameters = LPSParameters
     SCORE, THRESHOLD, SCORE_LR = 0.01, 0.005, 1e-4  # of the mask's real-valued scores (Mallya et al., ECCV 2018)
 
     def __init__(self, *arguments) -> None:

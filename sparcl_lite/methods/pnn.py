@@ -3,10 +3,14 @@
 from torch import Tensor
 
 from sparcl_lite.config import RunConfig
+from sparcl_lite.config.networks import UNFROZEN
 from sparcl_lite.data.streams import Batch, Task
-from sparcl_lite.methods.base import Method, cross_entropy
+from sparcl_lite.losses import cross_entropy
+from sparcl_lite.methods.base import Method
+from sparcl_lite.registry import METHODS
 
 
+@METHODS.register("pnn", label="PNN")
 class PNN(Method):
     """L = CE(f_t(x), y) over the task's own classes, f_t the task's column with its lateral connections.
 
@@ -14,6 +18,14 @@ class PNN(Method):
     """
 
     task_aware = True
+    no_sparsity = "has a network for every task"
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """Every column trains from its first layer."""
+        super().check(config)
+        if config.freeze != UNFROZEN:
+            raise ValueError(f"freeze = {config.freeze!r}: 'pnn' trains a new network for every task; allowed: none")
 
     def begin_epoch(self, task: Task, epoch: int) -> None:
         """Train the task's own column."""

@@ -8,7 +8,7 @@ map of full width, of which the next layer reads what the last layer before it w
 import torch
 from torch import Tensor, nn
 
-from sparcl_lite.config import LightCL
+from sparcl_lite.methods.lightcl_settings import LightCL
 from sparcl_lite.models.resnet import BatchNorm2d, ResNet
 
 Channels = dict[str, Tensor]  # by a convolution's name: the output channels that it keeps, ascending

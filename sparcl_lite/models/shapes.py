@@ -5,10 +5,10 @@ from typing import NamedTuple
 from torch import nn
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.data.specs import SPECS
 from sparcl_lite.models.progressive import Progressive
 from sparcl_lite.models.pruning import scatter
 from sparcl_lite.models.resnet import build, seeded
+from sparcl_lite.registry import DATASETS
 
 
 class Shape(NamedTuple):
@@ -36,7 +36,7 @@ def shape_of(config: RunConfig) -> Shape:
     return Shape(
         config.network,
         config.width,
-        SPECS[config.dataset].channels,
+        DATASETS[config.dataset].channels,
         config.classes,
         config.kept_channels if pruned else (),
         config.lightcl.groups if pruned else "stage",

@@ -18,7 +18,7 @@ from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import costs_of, paper_flops
 from sparcl_lite.measure.memory import PeakMemory, training_memory
 from sparcl_lite.measure.metrics import backward_transfer, final_average, forgetting
-from sparcl_lite.methods import METHODS
+from sparcl_lite.registry import METHODS
 from sparcl_lite.runs.result import Flops, RunResult, Seconds, environment, nullable
 from sparcl_lite.runs.store import Store
 from sparcl_lite.training import Trainer, planned_steps

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
-from sparcl_lite.methods import METHODS
+from sparcl_lite.registry import METHODS
 from sparcl_lite.runs.result import RunResult
 from sparcl_lite.runs.run import default_store, label, run
 from sparcl_lite.runs.store import DamagedResult, Store

@@ -21,10 +21,14 @@ class Strategy:
     Attributes
     ----------
     weight_density, gradient_density : current share of nonzero weights, and of weight gradients computed, by layer
-    reads_gradients : whether it uses the `grad` of masked weights, beyond masking it
+    reads_gradients : whether it uses the `grad` of masked weights, beyond masking it; True is always right
     """
 
-    reads_gradients = False
+    reads_gradients = True
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """Raise ValueError, in one line, where the run's fields do not go with the strategy."""
 
     def __init__(self, config: RunConfig, network: nn.Module, rng: Generators, samples: int):
         self.config, self.network, self.rng = config, network, rng
@@ -42,9 +46,10 @@ class Strategy:
     def wanted(self) -> dict[str, Tensor] | None:
         """Masks of the weights whose gradient the next backward pass has to find, by layer.
 
-        A missing layer needs those of all weights that exist; None: of all weights, also of those that do not.
+        A missing layer needs those of all weights that exist; None: of all weights, also of those that do not, which is
+        always right.
         """
-        return {}
+        return None
 
     def begin_task(self, task: Task) -> None:
         """Before the first epoch of a phase."""

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from sparcl_lite.config import SparCL
 from sparcl_lite.sparsity.schedule import removal_epochs, removed_per_stage, uncounted_epochs
+from sparcl_lite.sparsity.settings import SparCL
 
 NEVER_CORRECT = 50  # the official code's forgetting score of a sample that was wrong at every presentation
 UNKNOWN = 2**15 - 1  # the score of a sample that the stage did not present: nothing says that it is easy

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sparcl_lite.data.streams import Augmentation, Task, TaskStream
-from sparcl_lite.methods.base import cross_entropy
+from sparcl_lite.losses import cross_entropy
 from sparcl_lite.models import frozen_statistics
 from sparcl_lite.replay import ReservoirBuffer
 

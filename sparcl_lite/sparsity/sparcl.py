@@ -4,17 +4,26 @@ from torch import Tensor, nn
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import Batch, Task
+from sparcl_lite.registry import STRATEGIES
 from sparcl_lite.rng import Generators
 from sparcl_lite.sparsity.base import Densities, Strategy
 from sparcl_lite.sparsity.ddr import DDR
 from sparcl_lite.sparsity.dgm import DGM
 from sparcl_lite.sparsity.importance import Probe, Scores, combined
 from sparcl_lite.sparsity.record import MaskRecord
+from sparcl_lite.sparsity.settings import SparCL
 from sparcl_lite.sparsity.tdm import TDM
 
 
+@STRATEGIES.register("sparcl", label="SparCL", config=SparCL, schema=3)
 class SparCLStrategy(Strategy):
     """Each of the three parts can be absent; without TDM the network stays dense."""
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """The run lasts until DDR's first removal."""
+        if config.sparse.ddr and config.epochs * config.sparse.cutoff < 1:
+            raise ValueError(f"epochs = {config.epochs} ends before the first removal of DDR; switch ddr off")
 
     def __init__(self, config: RunConfig, network: nn.Module, rng: Generators, samples: int):
         super().__init__(config, network, rng, samples)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from sparcl_lite import masks
-from sparcl_lite.config import SparCL
 from sparcl_lite.sparsity.importance import Scores
 from sparcl_lite.sparsity.schedule import mask_adjustment
+from sparcl_lite.sparsity.settings import SparCL
 
 
 class TDM:

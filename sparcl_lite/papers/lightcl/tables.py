@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sparcl_lite.config import LightCL, RunConfig, SparCL
+from sparcl_lite.config import RunConfig
 from sparcl_lite.config.networks import UNFROZEN, boundaries, last_stage
 from sparcl_lite.config.run import MIN_CHANNELS
-from sparcl_lite.data.specs import SPECS
+from sparcl_lite.methods.lightcl_settings import LightCL
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.lightcl.accounting import BUFFER
+from sparcl_lite.registry import DATASETS
+from sparcl_lite.sparsity import SparCL
 
 SEEDS = 5
 #: Channels that the sparse mode removes, by stage: the authors' shares, of which the small network lacks one stage.
@@ -27,7 +29,7 @@ def protocol(**shared: Any) -> dict[str, Any]:
     own = {"masked_ce": True}
     if (plain.profile, plain.dataset) == ("paper", "cifar10"):
         return shared | own | {"pretraining": "cifar100"}
-    each = len(SPECS[plain.dataset].classes) // plain.task_count
+    each = len(DATASETS[plain.dataset].classes) // plain.task_count
     return shared | own | {"pretraining": "disjoint", "pretraining_classes": 2 * each}
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from sparcl_lite.config import SparCL
 from sparcl_lite.papers.differences import ENOUGH_SEEDS, compared
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.sparcl.tables import DECIDING, NAMES, OTHERS, STUDIED, level
+from sparcl_lite.sparsity import SparCL
 
 RULES = {"stages": "DDR", "one_shot": "one-shot", "random": "random"}
 #: Rows of the data-removal study that decide a claim, as (rule, share of the samples removed).

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sparcl_lite.config import RigL, SparCL, Sparse, StaticMask
+from sparcl_lite.config import Sparse
 from sparcl_lite.papers.experiments import Experiment, Row
+from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 
 NAMES = {
     "sgd": "SGD",
