@@ -160,7 +160,7 @@ def test_seeds_are_as_many_as_asked_but_never_more_than_needed():
 
 
 def test_values_of_a_row_win_over_shared_ones_and_reach_the_configuration():
-    experiment = Experiment("x", "sparcl", "table1", "", (Row("a", "A", {"buffer_size": 50}),), {"profile": "smoke"})
+    experiment = Experiment("x", "sparcl", "table1", (Row("a", "A", {"buffer_size": 50}),), {"profile": "smoke"})
     (config,) = experiment.configs(experiment.row("a"), 1)
     assert (config.buffer_size, config.dataset, config.profile) == (50, "digits", "smoke")
 
@@ -188,7 +188,7 @@ def test_only_the_papers_settings_count_as_printed():
 def two_rows():
     tiny = {"profile": "smoke", "tasks": 2, "images_per_class": 10, "epochs": 1, "method": "er"}
     rows = (Row("a", "A", {"buffer_size": 20}, seeds=2), Row("b", "B", {"buffer_size": 30}, seeds=1))
-    return Experiment("x", "sparcl", "table1", "", rows, tiny)
+    return Experiment("x", "sparcl", "table1", rows, tiny)
 
 
 def test_stored_trains_nothing_and_reads_what_is_there(tmp_path, monkeypatch):

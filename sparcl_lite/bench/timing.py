@@ -5,7 +5,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +29,8 @@ def alternating(calls: dict[str, Callable[[], None]], repeats: int) -> Rounds:
     What else the machine does meanwhile hits all of them alike. Each is called twice before, to warm up.
     """
     taken = Rounds(calls)
-    for call in calls.values():
-        call(), call()
+    for call in [*calls.values()] * 2:
+        call()
     for _ in range(repeats):
         for name, call in calls.items():
             start, cpu = time.perf_counter(), time.process_time()
@@ -60,6 +61,16 @@ class Stopwatch:
                 self.busy = False
 
         return timed
+
+    @contextmanager
+    def timing(self, part: str, owner: type, name: str) -> Iterator[None]:
+        """A context in which calls of the method `name` of `owner` are timed as `part`."""
+        method = getattr(owner, name)
+        setattr(owner, name, self.wrap(part, method))
+        try:
+            yield
+        finally:
+            setattr(owner, name, method)
 
 
 def median_ratio(slow: list[float], fast: list[float]) -> float:

@@ -60,7 +60,7 @@ def table1(*, buffer: int = BUFFER, sparsity: float = 0.90, variant: str = "pape
     ]
     rows = tuple(Row(name, label, v, SEEDS, None if name == ours else ours) for name, label, v in settings)
     printed = (buffer, sparsity) == (BUFFER, 0.90)
-    return Experiment("lightcl_table1", "lightcl", "table1", "LightCL, Table 1", rows, shared, printed)
+    return Experiment("lightcl_table1", "lightcl", "table1", rows, shared, printed)
 
 
 def _frozen(network: str) -> dict[str, Any]:
@@ -124,5 +124,4 @@ def ablation(
     )
     changes.append(("random-trunk", "no pre-training, frozen as drawn", light(**drawn)))
     rows += [Row(name, label, values, SEEDS, "both") for name, label, values in changes]
-    title = "LightCL: its parts and its choices"
-    return Experiment("lightcl_ablation", "lightcl", None, title, tuple(rows), shared, buffer == BUFFER)
+    return Experiment("lightcl_ablation", "lightcl", None, tuple(rows), shared, buffer == BUFFER)

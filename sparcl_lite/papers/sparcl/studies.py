@@ -32,9 +32,8 @@ def removal(
             sparse = SparCL(sparsity=sparsity, variant=variant, removal=share, removal_rule=rule)
             seeds = DECIDING if (rule, share) in DECIDING_REMOVALS else STUDIED
             rows.append(Row(f"{rule}-{level(share)}", f"{name}, {share:.0%}", _der(buffer, sparse), seeds, "none"))
-    title = f"SparCL, Figure 3: data removal in SparCL-DER++ {sparsity:.2f}, buffer {buffer}"
     printed = (sparsity, buffer) == (0.75, 500)
-    return Experiment("sparcl_fig3", "sparcl", None, title, tuple(rows), shared, printed)
+    return Experiment("sparcl_fig3", "sparcl", None, tuple(rows), shared, printed)
 
 
 def against_random(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
@@ -94,8 +93,7 @@ def sensitivity(
         if size != buffer:
             row = Row(f"sparse-{size}", f"SparCL, buffer {size}", _der(size, default), STUDIED, f"dense-{size}")
             rows.append(row)
-    title = f"Sensitivity of SparCL-DER++ {sparsity:.2f}, buffer {buffer}"
-    return Experiment("sparcl_sensitivity", "sparcl", None, title, tuple(rows), shared, printed=False)
+    return Experiment("sparcl_sensitivity", "sparcl", None, tuple(rows), shared, printed=False)
 
 
 def engines(*, sparsity: float = 0.95, buffer: int = 500, variant: str = "paper", **shared: Any) -> Experiment:
@@ -105,8 +103,7 @@ def engines(*, sparsity: float = 0.95, buffer: int = 500, variant: str = "paper"
         Row("dense", "dense engine", _der(buffer, sparse, engine="dense"), OTHERS),
         Row("sparse", "sparse engine", _der(buffer, sparse, engine="sparse"), OTHERS, "dense"),
     )
-    title = f"Engines of SparCL-DER++ {sparsity:.2f}, buffer {buffer}"
-    return Experiment("sparcl_engines", "sparcl", None, title, rows, shared, printed=False)
+    return Experiment("sparcl_engines", "sparcl", None, rows, shared, printed=False)
 
 
 SUSPECTS = ("mask", "bias", "loop", "er")
@@ -159,8 +156,7 @@ def confounders(
         for suspect in (None, *suspects)
         for name, label, sparse, more, seeds, against in settings[suspect]
     ]
-    title = f"Confounders of SparCL {sparsity:.2f}, buffer {buffer}"
-    return Experiment("sparcl_confounders", "sparcl", None, title, tuple(rows), shared, printed=False)
+    return Experiment("sparcl_confounders", "sparcl", None, tuple(rows), shared, printed=False)
 
 
 def attribution(frame: pd.DataFrame) -> pd.DataFrame:
