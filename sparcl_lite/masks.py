@@ -16,6 +16,11 @@ def prunable_weights(network: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
+def trainable(weights: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Those that are not frozen: masks of frozen weights stay as they are."""
+    return {name: weight for name, weight in weights.items() if weight.requires_grad}
+
+
 def count_for(weight: Tensor, density: float) -> int:
     """Entries of `weight` that make up `density`."""
     return round(density * weight.numel())

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.config.networks import frozen_blocks
+from sparcl_lite.config.networks import UNFROZEN, frozen_blocks
 from sparcl_lite.data.sources import Dataset
 from sparcl_lite.data.streams import Batch, Task, TaskStream, planned_sizes, steps_per_epoch
 from sparcl_lite.engine import engine_for
@@ -66,7 +66,8 @@ class Trainer:
         self.method = method(config, self.network, self.buffer, self.stream.augment)
         strategy = STRATEGIES[config.sparse.kind] if config.sparse else Strategy
         self.sparsity = strategy(config, self.network, self.rng, len(self.stream.train.labels))
-        self.network.engine = engine_for(config, self.network, self.sparsity, self.method)
+        kind = config.engine if config.sparse and config.freeze == UNFROZEN else "dense"
+        self.network.engine = engine_for(kind, self.network, self.sparsity, alone=self.method.keeps_to_loss)
         self.ledger, self.passes = Ledger(costs_of(config)), PassCounter(self.network)
         self.probe = Probe(self.network, self.stream, self.buffer, self._count_probe)
         self.phases = self.method.phases(self.stream)

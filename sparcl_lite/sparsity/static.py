@@ -51,7 +51,9 @@ class StaticMaskStrategy(MaskedStrategy):
         """SNIP: before the first step of the run, keep the weights of highest |w dL/dw| on one batch."""
         if not self.masks:
             gradients = probe.task_gradient(self.weights, task, self.active, batches=1, single_head=False)
-            self.set_masks(self._most_important({n: w.data.abs() * gradients[n] for n, w in self.weights.items()}))
+            self.set_masks(
+                self._most_important({n: w.data.abs() * gradients.get(n, 1.0) for n, w in self.weights.items()})
+            )
         return self.active
 
     def _most_important(self, scores: dict[str, Tensor]) -> dict[str, Tensor]:
