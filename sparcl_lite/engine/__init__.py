@@ -12,7 +12,7 @@ from sparcl_lite.sparsity.base import Strategy
 def engine_for(config: RunConfig, network: ResNet, strategy: Strategy, method: Method):
     """What `network.engine` should be for this run: None for PyTorch's dense layers.
 
-    Dense it stays where nothing is masked, on a GPU, and (with one warning) where numba is not installed.
+    It is dense where nothing is masked, on a GPU, and (with one warning) where numba is not installed.
     """
     if config.engine == "dense" or config.sparse is None or next(network.parameters()).device.type != "cpu":
         return None
