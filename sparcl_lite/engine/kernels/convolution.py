@@ -1,8 +1,8 @@
 """Products of a sparse convolution with feature maps whose innermost dimension is the sample.
 
 A feature map is `[blocks, channels, rows, columns, 16]`: 16 samples of the batch side by side. A position is one
-vector, and a stride only changes addresses. Each kernel loops over tiles of positions, and within a tile over all output
-channels: the inputs that the tile reads stay in the cache.
+vector, and a stride only changes addresses. Each kernel loops over tiles of positions, and within a tile over all
+output channels: the inputs that the tile reads stay in the cache.
 """
 
 import numpy as np
