@@ -10,6 +10,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 _HOME = {
+    "MaskedStrategy": "sparsity",
     "Method": "methods",
     "Parameters": "config",
     "RigL": "sparsity",
@@ -21,6 +22,7 @@ _HOME = {
     "Store": "runs.store",
     "Strategy": "sparsity",
     "run": "runs.run",
+    "sparsify": "sparsity.own_loop",
     "sweep": "runs.sweep",
 }
 __all__ = [*_HOME, "register"]

@@ -134,3 +134,23 @@ METHODS = Registry("method", "sparcl_lite.methods")
 STRATEGIES = Registry("sparse.kind", "sparcl_lite.sparsity")
 CLUSTERERS = Registry("method", "sparcl_lite.clustering.methods")
 RULES = Registry("rule", "sparcl_lite.papers")
+#: The registry of each field of a run that is a name.
+OF_FIELD = {"dataset": DATASETS, "network": NETWORKS, "method": METHODS, "sparse": STRATEGIES}
+
+
+def entries_of(config: Any) -> dict[str, Entry]:
+    """The entry of each part of a run, by the name of its field; parts that are not registered are left out."""
+    names = {part: getattr(config, part) for part in OF_FIELD}
+    names["sparse"] = getattr(names["sparse"], "kind", None)
+    return {part: OF_FIELD[part].entry(name) for part, name in names.items() if name in OF_FIELD[part]}
+
+
+def registered_for(config: Any) -> list[tuple[str, Entry]]:
+    """What a run needs of what a user registered, for a worker that does not have it: see `adopt`."""
+    return [(part, entry) for part, entry in entries_of(config).items() if entry.identity]
+
+
+def adopt(registered: list[tuple[str, Entry]]) -> None:
+    """Take over what `registered_for` gave in another process."""
+    for part, entry in registered:
+        OF_FIELD[part].adopt(entry)

@@ -28,6 +28,7 @@ from sparcl_lite.pretraining import prepare, split_classes
 from sparcl_lite.registry import DATASETS, METHODS, STRATEGIES
 from sparcl_lite.replay import ReservoirBuffer
 from sparcl_lite.rng import Generators, derived_seed
+from sparcl_lite.sparsity.base import Strategy
 from sparcl_lite.sparsity.importance import Probe
 from sparcl_lite.sparsity.schedule import samples_in_epoch
 
@@ -63,7 +64,7 @@ class Trainer:
         if method.uses_buffer:
             self.buffer = ReservoirBuffer(config.buffer_size, self.rng.buffer, device)
         self.method = method(config, self.network, self.buffer, self.stream.augment)
-        strategy = STRATEGIES[config.sparse.kind if config.sparse else "dense"]
+        strategy = STRATEGIES[config.sparse.kind] if config.sparse else Strategy
         self.sparsity = strategy(config, self.network, self.rng, len(self.stream.train.labels))
         self.network.engine = engine_for(config, self.network, self.sparsity, self.method)
         self.ledger, self.passes = Ledger(costs_of(config)), PassCounter(self.network)

@@ -236,7 +236,7 @@ def test_icarl_trains_on_exemplars_and_classifies_by_the_nearest_mean():
 
 @pytest.mark.parametrize("method", ["packnet", "lps"])
 def test_packed_tasks_never_change_again(method):
-    trainer = trainer_of(method, penalty=0.01 if method == "lps" else 0.0, lr=0.05)
+    trainer = trainer_of(method, lr=0.05)
     inputs = trainer.stream.augment.normalise(trainer.stream.train.images[:30])
     found = {}
 

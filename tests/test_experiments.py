@@ -94,7 +94,7 @@ def test_confounders_compare_like_with_like():
                           ("sparse+frozen", "dense+frozen"), ("sparcl-er", "er"),
                           ("sparcl-er+mask", "er+mask")):  # fmt: skip
         assert experiment.row(sparse).against == dense
-        assert all(getattr(configs[sparse], name) == getattr(configs[dense], name) for name in loops)
+        assert all(getattr(configs[sparse], name, None) == getattr(configs[dense], name, None) for name in loops)
     assert configs["official"].sparse.variant == "official"
     assert configs["official"].masked_ce
     assert not configs["official-mask"].masked_ce

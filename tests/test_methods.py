@@ -36,7 +36,9 @@ def batch(task=1, size=6, seed=0):
 
 def make(name, filled=12, **settings):
     """A method with a tiny network in train mode and a buffer of `filled` entries."""
-    settings = {"alpha": 0.3, "beta": 0.7, "replay_batch_size": 4, "buffer_size": 20} | settings
+    own = {"alpha": 0.3, "beta": 0.7, "merge_batches": settings.pop("merge_batches", True)}
+    settings |= {n: value for n, value in own.items() if n in METHODS[name].Parameters.model_fields}
+    settings = {"replay_batch_size": 4, "buffer_size": 20} | settings
     config = RunConfig(profile="smoke", method=name, **settings)
     network = build("small", width=8, channels=1, classes=10, seed=3).train()
     buffer = ReservoirBuffer(config.buffer_size, torch.Generator().manual_seed(5))

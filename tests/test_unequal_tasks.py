@@ -18,7 +18,7 @@ from sparcl_lite.training import Trainer, planned_steps
 DIGITS = load("digits")
 TINY = {"profile": "smoke", "images_per_class": 10, "epochs": 1, "buffer_size": 20}
 PRETRAINED = {"pretraining": "disjoint", "pretraining_classes": 3, "pretraining_epochs": 1}
-CASES = {name: {"method": name, "penalty": 0.1} for name in METHODS} | {
+CASES = {name: {"method": name} for name in METHODS} | {
     "sparcl": {"sparse": SparCL(), "epochs": 5},
     "rigl": {"sparse": RigL(interval=2, schedule="run"), "epochs": 3},
     "snip": {"method": "icarl", "sparse": StaticMask(kind="snip")},

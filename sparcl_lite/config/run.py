@@ -1,5 +1,6 @@
 """`RunConfig`: everything that decides the numbers of a training run."""
 
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -16,7 +17,7 @@ from sparcl_lite.config.base import AnySparse, Frozen, Sparse, is_stored
 from sparcl_lite.config.key import key_of
 from sparcl_lite.config.networks import ARCHITECTURES, UNFROZEN, boundaries
 from sparcl_lite.config.profiles import PROFILES, resolve
-from sparcl_lite.registry import DATASETS, METHODS, NETWORKS, STRATEGIES
+from sparcl_lite.registry import DATASETS, METHODS, OF_FIELD, STRATEGIES, entries_of
 
 MIN_CHANNELS = 8  # with fewer, torch 2.14's CPU convolutions corrupt memory
 
@@ -119,7 +120,7 @@ class RunConfig(Frozen):
     @classmethod
     def _known(cls, name: str, info: ValidationInfo) -> str:
         if not is_stored(info):
-            {"dataset": DATASETS, "method": METHODS, "network": NETWORKS}[info.field_name].entry(name)
+            OF_FIELD[info.field_name].entry(name)
         return name
 
     @field_validator("tasks", mode="wrap")
@@ -226,8 +227,5 @@ def _unknown(name: str, method: str) -> str:
 
 def _identities(filled: dict[str, Any]) -> dict[str, str]:
     """The identity of each part of a run that a user registered, by the name of its field."""
-    kind = getattr(filled.get("sparse"), "kind", None)
-    used = [("dataset", DATASETS), ("network", NETWORKS), ("method", METHODS), ("sparse", STRATEGIES)]
-    names = {field: filled.get(field) for field, _ in used} | {"sparse": kind}
-    found = {field: registry.entry(names[field]).identity for field, registry in used if names[field] in registry}
-    return {field: identity for field, identity in found.items() if identity}
+    found = entries_of(SimpleNamespace(**dict.fromkeys(OF_FIELD) | filled))
+    return {field: entry.identity for field, entry in found.items() if entry.identity}

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from sparcl_lite.config import RunConfig
+from sparcl_lite.config.base import STORED
 from sparcl_lite.errors import KitError
 from sparcl_lite.paths import folder
 from sparcl_lite.runs.result import RunResult
@@ -198,7 +199,7 @@ def _parse(path: Path, model: type[BaseModel]) -> Any | None:
     except OSError as error:
         raise KitError(f"{path} cannot be read ({error.strerror})") from None
     try:
-        result = model.model_validate_json(text)
+        result = model.model_validate_json(text, context={STORED: True})
     except ValidationError as error:
         reason = " ".join(error.errors(include_url=False)[0]["msg"].split())
     else:

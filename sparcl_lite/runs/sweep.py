@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
-from sparcl_lite.registry import METHODS
+from sparcl_lite.registry import METHODS, Entry, adopt, registered_for
 from sparcl_lite.runs.result import RunResult
 from sparcl_lite.runs.run import default_store, label, run
 from sparcl_lite.runs.store import DamagedResult, Store
@@ -88,11 +88,14 @@ def find(store: Store, config: RunConfig) -> RunResult | None:
         return None
 
 
-def _work(config: dict, root: str) -> str:
+def _work(config: dict, root: str, registered: list[tuple[str, Entry]]) -> str:
     """What a worker does; plain values in and out, so that versions of this package may differ a little.
+
+    `registered` is what the run needs of what a user registered in the process that asks.
 
     A worker that cannot write to `root`, because it is on another machine, uses its own default store.
     """
+    adopt(registered)
     store = Store(root)
     try:
         store.check_usable(needed_bytes=0)
@@ -110,7 +113,7 @@ def _finished(
     }  # passes, for the estimate
     root = str(store.root.absolute())
     futures = {
-        client.submit(_work, c.model_dump(), root, key=f"run-{c.key}", pure=False): c
+        client.submit(_work, c.model_dump(), root, registered_for(c), key=f"run-{c.key}", pure=False): c
         for c in sorted(configs, key=lambda c: -costs[c.key])
     }
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} elapsed, about {remaining} left"

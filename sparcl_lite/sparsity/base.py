@@ -21,9 +21,11 @@ class Strategy:
     Attributes
     ----------
     weight_density, gradient_density : current share of nonzero weights, and of weight gradients computed, by layer
+    observes : whether `observe` matters to it
     reads_gradients : whether it uses the `grad` of masked weights, beyond masking it; True is always right
     """
 
+    observes = True
     reads_gradients = True
 
     @classmethod
@@ -51,6 +53,9 @@ class Strategy:
         """
         return None
 
+    def resize(self, samples: int) -> None:
+        """Positions refer to a training split of so many samples from now on."""
+
     def begin_task(self, task: Task) -> None:
         """Before the first epoch of a phase."""
         self.active = task.samples
@@ -68,7 +73,7 @@ class Strategy:
 
     def mask_gradients(self, masks_: dict[str, Tensor], *, more: bool = False) -> None:
         """Set gradients outside `masks_` to zero; an exact engine has found none there, unless `more` were wanted."""
-        engine = self.network.engine
+        engine = getattr(self.network, "engine", None)
         if more or engine is None or not engine.exact:
             for name, weight in self.weights.items():
                 if weight.grad is not None:  # else the engine has it

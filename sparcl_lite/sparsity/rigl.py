@@ -33,6 +33,7 @@ class RigL(Sparse):
 class RigLStrategy(MaskedStrategy):
     """Starts from a random mask; an update of the mask takes the place of the step's update of the weights."""
 
+    observes = False
     reads_gradients = False
 
     def __init__(self, config: RunConfig, network: nn.Module, rng: Generators, samples: int):

@@ -44,6 +44,11 @@ class SparCLStrategy(Strategy):
         self._masks_changed()
 
     @property
+    def observes(self) -> bool:
+        """Whether DDR counts misclassifications."""
+        return self.ddr is not None
+
+    @property
     def reads_gradients(self) -> bool:
         """Whether CWI or CGI is of the step's own gradient, as in the official code."""
         return "total" in (self.sparse.cwi_gradient, self.sparse.cgi_gradient)
@@ -59,6 +64,11 @@ class SparCLStrategy(Strategy):
         if self.probing:
             return None if self.sparse.growth == "gradient" else {}
         return self.dgm.masks if self.dgm else {}
+
+    def resize(self, samples: int) -> None:
+        """DDR's statistics are of another data set."""
+        if self.ddr:
+            self.ddr.resize(samples)
 
     def begin_task(self, task: Task) -> None:
         """All samples of the task are active again."""

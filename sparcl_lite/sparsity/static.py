@@ -31,6 +31,7 @@ class StaticMask(Sparse):
 class StaticMaskStrategy(MaskedStrategy):
     """A mask made before the first step and kept for all tasks."""
 
+    observes = False
     reads_gradients = False
 
     @property

@@ -124,7 +124,7 @@ def confounders(
     frozen = SparCL(sparsity=sparsity, freeze_bn_bias=True)
     frozen_dense = frozen.model_copy(update={"tdm": False, "ddr": False, "dgm": False})
     masked, unmasked = {"masked_ce": True}, {"masked_ce": False}
-    loop = masked | {"replay_from_task": 1, "drop_last": True, "even_batches": False, "merge_batches": False}
+    loop = masked | {"replay_from_task": 1, "drop_last": True, "even_batches": False}
     er = {"method": "er"}
     settings = {
         None: [
