@@ -57,11 +57,11 @@ class Counting:
     draws : passes of the buffer's 15 samples in a step, beside the batch
     weights, gradients : share of the parameters whose value and whose gradient is held
     copies : further values held for every parameter
-    trains_from : the first unit with gradients and held maps; everything before it is frozen
+    trains_from : the first unit whose gradients and activations are held; everything before it is frozen
     pruned : by LightCL's pruner, in place of the shares above
-    references : whether the maps that the regulariser compares with are held
+    references : whether the activations that the regulariser compares with are held
     reference_size : edge of the images they are counted for; None: the data set's
-    transient_maps : maps of the frozen part, the size of its largest, that live at the same time
+    transient_maps : feature maps of the frozen part, each as large as its largest, that live at the same time
     """
 
     draws: int = 0

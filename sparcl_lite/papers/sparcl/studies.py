@@ -74,7 +74,7 @@ def sensitivity(
 ) -> Experiment:
     """SparCL-DER++ with one parameter changed at a time, and with smaller and larger buffers (beside dense DER++).
 
-    `changes` are `CHANGES` unless given; of the official variant those that it does not fix.
+    `changes` are `CHANGES` unless given; for the official variant, without those that it fixes.
     """
     if changes is None:
         fixed = () if variant == "paper" else ("growth", "initial_mask")
@@ -112,7 +112,7 @@ SUSPECTS = ("mask", "bias", "loop", "er")
 def confounders(
     *, sparsity: float = 0.75, buffer: int = 500, suspects: Sequence[str] = ("mask", "er"), **shared: Any
 ) -> Experiment:
-    """Dense and sparse alike, with what else differs between the paper's two methods switched separately.
+    """What else differs between the paper's two methods, one thing at a time, for dense and sparse rows alike.
 
     `suspects`: "mask" (the masked loss), "bias" (batch-norm biases frozen at zero), "loop" (the official code's loop
     and its whole variant), "er" (the masked loss over ER). Raises ValueError on any other.

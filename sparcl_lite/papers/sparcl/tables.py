@@ -62,7 +62,7 @@ def _dense(method: str, buffer: int, seeds: int) -> Row:
 
 
 def with_masked_loss(row: Row) -> Row:
-    """The row under the masked loss: sparse ones beside the dense one that has it too, that one beside its own row."""
+    """The row under the masked loss. Baseline: the dense row under the same loss; of a dense row its unmasked one."""
     against = row.against + MASKED if "sparse" in row.values else row.id
     return Row(row.id + MASKED, f"{row.label}, masked loss", row.values | {"masked_ce": True}, OTHERS, against)
 
