@@ -73,7 +73,7 @@ class Registry(Mapping):
             self._load_builtins()
             if name in self._entries and not replace:
                 raise KitError(f"{self.kind} = {name!r}: is registered already; allowed: another name, or replace=True")
-            identity = identity or version or fingerprint(value, *facts.values())
+            identity = identity or version or fingerprint(value, facts.get("config"))
         self._entries[name] = Entry(name, value, label or name, identity, facts)
         return value
 

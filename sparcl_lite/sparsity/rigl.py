@@ -29,7 +29,7 @@ class RigL(Sparse):
     schedule: Literal["task", "run"] = "task"
 
 
-@STRATEGIES.register("rigl", label="RigL", config=RigL, schema=3)
+@STRATEGIES.register("rigl", label="RigL", colour="#E69F00", config=RigL, schema=3)
 class RigLStrategy(MaskedStrategy):
     """Starts from a random mask; an update of the mask takes the place of the step's update of the weights."""
 

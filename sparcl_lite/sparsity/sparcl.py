@@ -15,7 +15,7 @@ from sparcl_lite.sparsity.settings import SparCL
 from sparcl_lite.sparsity.tdm import TDM
 
 
-@STRATEGIES.register("sparcl", label="SparCL", config=SparCL, schema=3)
+@STRATEGIES.register("sparcl", label="SparCL", colour="#D55E00", config=SparCL, schema=3)
 class SparCLStrategy(Strategy):
     """Each of the three parts can be absent; without TDM the network stays dense."""
 

@@ -25,9 +25,9 @@ class StaticMask(Sparse):
     scope: Literal["layer", "network"] = "layer"
 
 
-@STRATEGIES.register("random", label="random mask", config=StaticMask)
-@STRATEGIES.register("magnitude", label="magnitude mask", config=StaticMask)
-@STRATEGIES.register("snip", label="SNIP", config=StaticMask)
+@STRATEGIES.register("random", label="random mask", colour="#999999", config=StaticMask)
+@STRATEGIES.register("magnitude", label="magnitude mask", colour="#56B4E9", config=StaticMask)
+@STRATEGIES.register("snip", label="SNIP", colour="#CC79A7", config=StaticMask)
 class StaticMaskStrategy(MaskedStrategy):
     """A mask made before the first step and kept for all tasks."""
 
