@@ -5,16 +5,20 @@ import warnings
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.methods.base import Method
-from sparcl_lite.models import ResNet
+from sparcl_lite.models import Network, ResNet
 from sparcl_lite.sparsity.base import Strategy
 
 
-def engine_for(config: RunConfig, network: ResNet, strategy: Strategy, method: Method):
+def engine_for(config: RunConfig, network: Network, strategy: Strategy, method: Method):
     """What `network.engine` should be for this run: None for PyTorch's dense layers.
 
-    Dense it stays where nothing is masked, on a GPU, and (with one warning) where numba is not installed.
+    Dense it stays where nothing is masked, on a GPU, and (with one warning) where the engine does not know the network
+    or numba is not installed.
     """
     if config.engine == "dense" or config.sparse is None or next(network.parameters()).device.type != "cpu":
+        return None
+    if not isinstance(network, ResNet):
+        warnings.warn(f'engine = "{config.engine}" knows residual networks only: training runs dense', stacklevel=2)
         return None
     if importlib.util.find_spec("numba") is None:
         warnings.warn(
