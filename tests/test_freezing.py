@@ -7,7 +7,6 @@ import torch
 from pydantic import ValidationError
 
 from sparcl_lite.config import RunConfig, explain
-from sparcl_lite.config.networks import boundaries, frozen_blocks
 from sparcl_lite.data.sources import load
 from sparcl_lite.measure.autograd import saved_bytes
 from sparcl_lite.measure.flops import costs_of, macs
@@ -21,7 +20,7 @@ DIGITS = load("digits")
 
 def network(architecture="resnet18", width=8, norm="eval", boundary="layer3"):
     model = build(architecture, width=width, channels=3, classes=10, seed=0).train()
-    model.freeze(frozen_blocks(architecture, boundary), norm)
+    model.freeze(model.up_to(boundary), norm)
     return model
 
 
@@ -31,10 +30,13 @@ def images(count, size=16, seed=0):
 
 def test_boundaries_by_name():
     stages = ["layer1.0", "layer1", "layer2.0", "layer2", "layer3.0", "layer3", "layer4.0", "layer4"]
-    assert boundaries("resnet18") == ["none", "stem", *stages]
-    assert frozen_blocks("small", "layer2") == ("stem", "layer1.0", "layer2.0")
-    assert frozen_blocks("resnet18", "layer1.0") == ("stem", "layer1.0")
-    assert frozen_blocks("small", "none") == ()
+    resnet18, small = network(boundary="none"), network("small", boundary="none")
+    assert resnet18.boundaries == ["none", "stem", *stages]
+    assert small.boundaries == ["none", "stem", "layer1", "layer2", "layer3"]
+    assert small.up_to("layer2") == ("stem", "layer1.0", "layer2.0")
+    assert resnet18.up_to("layer1.0") == ("stem", "layer1.0")
+    assert small.up_to("none") == ()
+    assert resnet18.last_stage == ("layer4.0", "layer4.1")
 
 
 def test_trainable_parameters_at_full_width():
@@ -50,8 +52,8 @@ def test_trainable_parameters_at_full_width():
 def test_frozen_blocks_neither_change_nor_hold_gradients(norm, boundary):
     model = network(norm="eval", boundary="none")
     model(images(4)).sum().backward()  # gradients of a task in which all trained
-    model.freeze(frozen_blocks("resnet18", boundary), norm)
-    names = frozen_blocks("resnet18", boundary)
+    names = model.up_to(boundary)
+    model.freeze(names, norm)
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for seed in range(2):

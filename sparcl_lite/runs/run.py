@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.config.networks import UNFROZEN
+from sparcl_lite.config.run import UNFROZEN
 from sparcl_lite.data.sources import load
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import costs_of, paper_flops
