@@ -16,12 +16,13 @@ from sparcl_lite.config.run import UNFROZEN
 from sparcl_lite.data.sources import load
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import costs_of, paper_flops
-from sparcl_lite.measure.memory import PeakMemory, training_memory
+from sparcl_lite.measure.memory import PeakMemory
 from sparcl_lite.measure.metrics import backward_transfer, final_average, forgetting
+from sparcl_lite.planning import planned, training_memory
 from sparcl_lite.registry import METHODS
 from sparcl_lite.runs.result import Flops, RunResult, Seconds, environment, nullable
 from sparcl_lite.runs.store import Store
-from sparcl_lite.training import Trainer, planned_steps
+from sparcl_lite.training import Trainer
 
 #: Numbers of threads, PyTorch's seeding and peak memory belong to a whole process: its threads train one at a time.
 _TRAINING = threading.Lock()
@@ -71,7 +72,7 @@ def _train(config: RunConfig, store: Store, device: str, threads: int, progress:
     new = partial(Trainer, config, dataset, device=device, on_epoch=save)
     trainer, state = _resume(config, store, device, new)
     with tqdm(
-        total=planned_steps(config),
+        total=planned(config).steps,
         initial=int(trainer.totals["steps"]),
         desc=f"{label(config)}, seed {config.seed}",
         unit="step",

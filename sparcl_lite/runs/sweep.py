@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
-from sparcl_lite.registry import METHODS, Entry, adopt, registered_for
+from sparcl_lite.measure.flops import paper_flops
+from sparcl_lite.registry import Entry, adopt, registered_for
 from sparcl_lite.runs.result import RunResult
 from sparcl_lite.runs.run import default_store, label, run
 from sparcl_lite.runs.store import DamagedResult, Store
-from sparcl_lite.training import planned_steps
 
 #: A training step allocates and frees the same few megabytes again and again. Dask's default tells glibc to hand
 #: them back to the kernel each time, and the page faults cost up to 40 % of a small network's step.
@@ -108,9 +108,7 @@ def _finished(
     client: Client, configs: list[RunConfig], store: Store, progress: bool
 ) -> Iterator[tuple[RunConfig, RunResult | str]]:
     """Each run with its result, or with the reason why there is none, as they finish; costly runs start first."""
-    costs = {
-        c.key: planned_steps(c) * (1 + METHODS[c.method].replay_passes) for c in configs
-    }  # passes, for the estimate
+    costs = {c.key: paper_flops(c) for c in configs}  # for the estimate
     root = str(store.root.absolute())
     futures = {
         client.submit(_work, c.model_dump(), root, registered_for(c), key=f"run-{c.key}", pure=False): c
