@@ -16,6 +16,10 @@ from sparcl_lite.fingerprint import fingerprint
 PACKAGE = __name__.partition(".")[0]
 
 
+class UnknownName(KitError, ValueError):
+    """No such name; as a ValueError it is told with the field of a configuration that has it."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """What is registered under a name.
@@ -67,7 +71,9 @@ class Registry:
         if not builtin:
             self._load_builtins()
             if name in self._entries and not replace:
-                raise KitError(f"{self.kind} = {name!r}: is registered already; allowed: replace=True to take its place")
+                raise KitError(
+                    f"{self.kind} = {name!r}: is registered already; allowed: replace=True to take its place"
+                )
             identity = identity or version or fingerprint(value, *facts.values())
         self._entries[name] = Entry(name, value, label or name, identity, facts)
         return value
@@ -76,7 +82,7 @@ class Registry:
         """The entry of a name. Raises `KitError` on an unknown one, with those that are allowed."""
         self._load_builtins()
         if name not in self._entries:
-            raise KitError(f"{self.kind} = {name!r}: unknown; allowed: {', '.join(self._entries)}")
+            raise UnknownName(f"{self.kind} = {name!r}: unknown; allowed: {', '.join(self._entries)}")
         return self._entries[name]
 
     def adopt(self, entry: Entry) -> None:
@@ -118,6 +124,5 @@ DATASETS = Registry("dataset", "sparcl_lite.data")
 NETWORKS = Registry("network", "sparcl_lite.models")
 METHODS = Registry("method", "sparcl_lite.methods")
 STRATEGIES = Registry("sparse.kind", "sparcl_lite.sparsity")
-CLUSTERERS = Registry("method", "sparcl_lite.clustering")
+CLUSTERERS = Registry("method", "sparcl_lite.clustering.methods")
 RULES = Registry("rule", "sparcl_lite.papers")
-

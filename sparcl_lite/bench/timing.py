@@ -5,7 +5,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,18 @@ class Stopwatch:
                 self.busy = False
 
         return timed
+
+    @contextmanager
+    def timing(self, parts: dict[tuple[type, str], str]) -> Iterator[None]:
+        """Time these methods, each (class, name) as its part, inside the block."""
+        kept = {(owner, name): getattr(owner, name) for owner, name in parts}
+        try:
+            for (owner, name), part in parts.items():
+                setattr(owner, name, self.wrap(part, kept[owner, name]))
+            yield
+        finally:
+            for (owner, name), method in kept.items():
+                setattr(owner, name, method)
 
 
 def median_ratio(slow: list[float], fast: list[float]) -> float:

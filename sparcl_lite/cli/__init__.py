@@ -1,7 +1,7 @@
 """The command line, `sparcl-lite`.
 
 Results go to stdout, progress to stderr; wrong input ends with one line on stderr and exit code 2. The commands are in
-`training`, `reports`, `clustering`, `bench` and `upkeep`.
+`training`, `reports`, `bench` and `upkeep`.
 """
 
 import logging
@@ -11,7 +11,7 @@ import warnings
 import typer
 from pydantic import ValidationError
 
-from sparcl_lite.cli import bench, clustering, reports, training, upkeep
+from sparcl_lite.cli import bench, reports, training, upkeep
 from sparcl_lite.errors import KitError
 
 app = typer.Typer(
@@ -22,7 +22,6 @@ app = typer.Typer(
 )
 app.add_typer(training.app)
 app.add_typer(reports.app)
-app.add_typer(clustering.app)
 app.add_typer(bench.app, name="bench")
 app.add_typer(upkeep.data_app, name="data")
 app.add_typer(upkeep.store_app, name="store")
