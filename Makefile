@@ -15,7 +15,7 @@ UNFINISHED := $(VENV)/.unfinished
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test lab bench render lint clean
+.PHONY: help reproduce test quick lab bench render lint clean
 
 help: ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -26,7 +26,7 @@ help: ## show this list
 	@echo "  PROFILE    size of the runs: smoke, lite or paper; now $(PROFILE)"
 	@echo "  SEEDS      runs per table cell; now $(SEEDS)"
 	@echo "  SCHEDULER  address of a Dask scheduler, e.g. tcp://host:8786; empty: this machine"
-	@echo "  NOTEBOOKS  names of the notebooks to reproduce, or all; empty: all but one (README)"
+	@echo "  NOTEBOOKS  names of the notebooks to reproduce, or all; empty: all but the long ones"
 
 reproduce: $(INSTALLED) ## train, run every notebook, write build/report/index.html and the scoreboard of claims
 	$(VENV)/bin/sparcl-lite reproduce --profile $(PROFILE) --seeds $(SEEDS) $(if $(SCHEDULER),--scheduler $(SCHEDULER) )--output build $(NOTEBOOKS)
@@ -37,6 +37,9 @@ test: $(INSTALLED) ## run the test suite, then run every committed notebook twic
 	PYTHONPATH=tests $(PY) -m pytest -p nbval_twice --numprocesses 2 --dist loadfile \
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks || status=$$?; \
 	exit $$status
+
+quick: $(INSTALLED) ## run the tests that take seconds each
+	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks

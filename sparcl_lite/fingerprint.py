@@ -74,7 +74,9 @@ def _source(function: FunctionType) -> str:
     try:
         return textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError):  # typed at a prompt, or made by `exec`
-        return "".join(repr((code.co_code, code.co_names, _plain(code.co_consts))) for code in _codes(function.__code__))
+        return "".join(
+            repr((code.co_code, code.co_names, _plain(code.co_consts))) for code in _codes(function.__code__)
+        )
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sparcl_lite.config import explain
 from sparcl_lite.errors import KitError
 from sparcl_lite.paths import folder
+from sparcl_lite.plugins import load
 from sparcl_lite.runs.store import Store
 
 INJECTED = "# Parameters\n"  # how the cell begins in which papermill sets parameters
@@ -30,6 +31,7 @@ class NotebookParameters(BaseModel):
     evidence : folder of committed results that is looked into first; empty to make every run here
     scheduler : address of a Dask scheduler; empty for this machine
     figures : folder for figures and their points
+    plugins : files or modules that register names, imported first
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -41,6 +43,7 @@ class NotebookParameters(BaseModel):
     evidence: Folder = "../results"
     scheduler: str = ""
     figures: Folder = "../build/figures"
+    plugins: list[str] = Field([], strict=False)
 
     @classmethod
     def checked(cls, namespace: dict[str, Any]) -> Self:
@@ -53,6 +56,7 @@ class NotebookParameters(BaseModel):
         for name in names_set(namespace.get("In", []), cls.model_fields):
             if name not in cls.model_fields:
                 raise KitError(f"{name} is not a parameter (parameters here: {allowed})")
+        load(namespace.get("plugins", []))
         try:
             return cls(**{name: namespace[name] for name in cls.model_fields if name in namespace})
         except ValidationError as error:

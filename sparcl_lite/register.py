@@ -4,6 +4,7 @@ A registered name works wherever a built-in one does. See docs/extending.md.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sparcl_lite.registry import CLUSTERERS, METHODS, NETWORKS, RULES, STRATEGIES
@@ -11,19 +12,35 @@ from sparcl_lite.registry import CLUSTERERS, METHODS, NETWORKS, RULES, STRATEGIE
 __all__ = ["clusterer", "dataset", "folder", "method", "network", "rule", "strategy"]
 
 
+def dataset(name: str, **given: Any) -> None:
+    """Register images and labels: see `data.own.register_arrays`, which has the parameters."""
+    from sparcl_lite.data.own import register_arrays
+
+    register_arrays(name, **given)
+
+
+def folder(name: str, place: Path | str, **options: Any) -> None:
+    """Register a folder of images: see `data.own.register_folder`, which has the parameters."""
+    from sparcl_lite.data.own import register_folder
+
+    register_folder(name, place, **options)
+
+
 def network(name: str, *, label: str = "", version: str = "", replace: bool = False) -> Callable:
     """Register a function `(channels, classes, size, width) -> nn.Module` whose `forward(x)` gives logits."""
     return NETWORKS.register(name, label=label, version=version, replace=replace)
 
 
-def method(name: str, *, label: str = "", version: str = "", replace: bool = False) -> Callable:
+def method(name: str, *, label: str = "", colour: str = "", version: str = "", replace: bool = False) -> Callable:
     """Register a subclass of `Method`; its fields are those of its `Parameters`."""
-    return METHODS.register(name, label=label, version=version, replace=replace)
+    return METHODS.register(name, label=label, version=version, replace=replace, colour=colour)
 
 
-def strategy(name: str, *, config: type, label: str = "", version: str = "", replace: bool = False) -> Callable:
+def strategy(
+    name: str, *, config: type, label: str = "", colour: str = "", version: str = "", replace: bool = False
+) -> Callable:
     """Register a subclass of `Strategy` for sparse training; `config`, a subclass of `Sparse`, has its fields."""
-    return STRATEGIES.register(name, label=label, version=version, replace=replace, config=config)
+    return STRATEGIES.register(name, label=label, version=version, replace=replace, config=config, colour=colour)
 
 
 def clusterer(name: str, *, label: str = "", version: str = "", replace: bool = False) -> Callable:
@@ -34,11 +51,3 @@ def clusterer(name: str, *, label: str = "", version: str = "", replace: bool = 
 def rule(name: str, *, version: str = "", replace: bool = False) -> Callable:
     """Register a rule that decides claims: a function `(claim, experiment, frame, a, b) -> Evidence`."""
     return RULES.register(name, version=version, replace=replace)
-
-
-def dataset(name: str, **given: Any) -> None:
-    """Placeholder until `data.own` exists."""
-    raise NotImplementedError
-
-
-folder = dataset

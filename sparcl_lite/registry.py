@@ -5,8 +5,9 @@ registered by a user (`sparcl_lite.register`), from any place. What a user regis
 the key of every run that uses it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -39,7 +40,7 @@ class Entry:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-class Registry:
+class Registry(Mapping):
     """Entries of one kind by name; `home` is the package whose modules register the built-in ones."""
 
     def __init__(self, kind: str, home: str):
@@ -71,10 +72,8 @@ class Registry:
         if not builtin:
             self._load_builtins()
             if name in self._entries and not replace:
-                raise KitError(
-                    f"{self.kind} = {name!r}: is registered already; allowed: replace=True to take its place"
-                )
-            identity = identity or version or fingerprint(value, *facts.values())
+                raise KitError(f"{self.kind} = {name!r}: is registered already; allowed: another name, or replace=True")
+            identity = identity or version or fingerprint(value, facts.get("config"))
         self._entries[name] = Entry(name, value, label or name, identity, facts)
         return value
 
@@ -113,6 +112,15 @@ class Registry:
         if not self._complete:
             self._complete = True  # first: the modules below may look names up themselves
             import_module(self._home)
+            _load_plugins()
+
+
+@cache
+def _load_plugins() -> None:
+    """Once in a process: what installed packages and the environment ask for."""
+    from sparcl_lite.plugins import load_installed
+
+    load_installed()
 
 
 def _is_builtin(value: Any) -> bool:
@@ -120,9 +128,29 @@ def _is_builtin(value: Any) -> bool:
     return module.partition(".")[0] == PACKAGE
 
 
-DATASETS = Registry("dataset", "sparcl_lite.data")
+DATASETS = Registry("dataset", "sparcl_lite.data.sources")
 NETWORKS = Registry("network", "sparcl_lite.models")
 METHODS = Registry("method", "sparcl_lite.methods")
 STRATEGIES = Registry("sparse.kind", "sparcl_lite.sparsity")
 CLUSTERERS = Registry("method", "sparcl_lite.clustering.methods")
 RULES = Registry("rule", "sparcl_lite.papers")
+#: The registry of each field of a run that is a name.
+OF_FIELD = {"dataset": DATASETS, "network": NETWORKS, "method": METHODS, "sparse": STRATEGIES}
+
+
+def entries_of(config: Any) -> dict[str, Entry]:
+    """The entry of each part of a run, by the name of its field; parts that are not registered are left out."""
+    names = {part: getattr(config, part) for part in OF_FIELD}
+    names["sparse"] = getattr(names["sparse"], "kind", None)
+    return {part: OF_FIELD[part].entry(name) for part, name in names.items() if name in OF_FIELD[part]}
+
+
+def registered_for(config: Any) -> list[tuple[str, Entry]]:
+    """What a run needs of what a user registered, for a worker that does not have it: see `adopt`."""
+    return [(part, entry) for part, entry in entries_of(config).items() if entry.identity]
+
+
+def adopt(registered: list[tuple[str, Entry]]) -> None:
+    """Take over what `registered_for` gave in another process."""
+    for part, entry in registered:
+        OF_FIELD[part].adopt(entry)

@@ -13,23 +13,21 @@ import numpy as np
 import torch
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.config.networks import frozen_blocks
+from sparcl_lite.config.run import UNFROZEN
 from sparcl_lite.data.sources import Dataset
-from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import Batch, Task, TaskStream, planned_sizes, steps_per_epoch
 from sparcl_lite.engine import engine_for
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import Ledger, PassCounter, costs_of
 from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
-from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.base import Passes
-from sparcl_lite.models import ResNet
-from sparcl_lite.models.shapes import make, shape_of
-from sparcl_lite.pretraining import prepare, split_classes
+from sparcl_lite.models import whole_network
+from sparcl_lite.pretraining import pretrain, split_classes
+from sparcl_lite.registry import DATASETS, METHODS, STRATEGIES
 from sparcl_lite.replay import ReservoirBuffer
 from sparcl_lite.rng import Generators, derived_seed
-from sparcl_lite.sparsity import STRATEGIES
+from sparcl_lite.sparsity.base import Strategy
 from sparcl_lite.sparsity.importance import Probe
 from sparcl_lite.sparsity.schedule import samples_in_epoch
 
@@ -58,16 +56,21 @@ class Trainer:
         source, dataset = split_classes(config, dataset, self.rng)
         self.stream = TaskStream(config, dataset, self.rng, device)
         self._check_removal()
-        self.network = make(shape_of(config), derived_seed(config.seed, "init")).to(device)
-        self.pretraining: dict = {} if from_state else prepare(config, self.network, source, dataset, device)
-        method = METHODS[config.method]
+        method, seed = METHODS[config.method], derived_seed(config.seed, "init")
+        whole = whole_network(config, seed).to(device)
+        trains = source is not None and not from_state
+        self.pretraining: dict = pretrain(config, whole, source, dataset, device) if trains else {}
+        self.network = method.derive(config, whole, seed).to(device)
         self.buffer = None
         if method.uses_buffer:
             self.buffer = ReservoirBuffer(config.buffer_size, self.rng.buffer, device)
         self.method = method(config, self.network, self.buffer, self.stream.augment)
-        strategy = STRATEGIES[config.sparse.kind if config.sparse else "dense"]
+        if config.sparse and not self.network.prunable:
+            raise KitError(f"network = {config.network!r}: nothing in it can be pruned; allowed: sparse = none")
+        strategy = STRATEGIES[config.sparse.kind] if config.sparse else Strategy
         self.sparsity = strategy(config, self.network, self.rng, len(self.stream.train.labels))
-        self.network.engine = engine_for(config, self.network, self.sparsity, self.method)
+        kind = config.engine if config.sparse and config.freeze == UNFROZEN else "dense"
+        self.network.engine = engine_for(kind, self.network, self.sparsity, alone=self.method.keeps_to_loss)
         self.ledger, self.passes = Ledger(costs_of(config)), PassCounter(self.network)
         self.probe = Probe(self.network, self.stream, self.buffer, self._count_probe)
         self.phases = self.method.phases(self.stream)
@@ -95,45 +98,55 @@ class Trainer:
         """
         first_phase, first_epoch = self.position
         for number in range(first_phase, len(self.phases)):
-            phase = self._phase(number)
             start = first_epoch if number == first_phase else 0
-            self._enter(number)
             if start == 0:
-                self._begin(phase)
+                self.begin(number)
+            else:
+                self._enter(number)
             for epoch in range(start, self.config.epochs):
-                with self._timed("train"):
-                    self._train_epoch(phase, epoch)
+                self.train_epoch(number, epoch)
                 self.position = (number, epoch + 1)
                 self.on_epoch(self)
-            self._end(number, phase)
-            with self._timed("eval"):
-                self._evaluate(seen=self.config.task_count if len(self.phases) == 1 else number + 1)
+            self.end(number)
+            self.evaluate(seen=self.config.task_count if len(self.phases) == 1 else number + 1)
 
-    def _enter(self, number: int) -> None:
-        """Freeze what this phase does not train, and count accordingly."""
-        frozen = frozen_blocks(self.config.network, self.config.boundary(number))
-        if isinstance(self.network, ResNet):
-            self.network.freeze(frozen, self.config.frozen_norm)
-        self.ledger.costs = costs_of(self.config, number)
-
-    def _begin(self, phase: Task) -> None:
+    def begin(self, number: int) -> None:
+        """Before the first epoch of a phase: freeze what it does not train, tell the method and the strategy."""
+        self._enter(number)
+        phase = self._phase(number)
         with self._timed("train"):
             self.method.begin_task(phase, self.stream)
             self._count_auxiliary()
         self.sparsity.begin_task(phase)
 
-    def _end(self, number: int, phase: Task) -> None:
+    def end(self, number: int) -> None:
+        """After the last epoch of a phase: tell the method and the strategy."""
+        phase = self._phase(number)
         with self._timed("train"):
             self.method.end_task(self.phases[number], self.stream)
             self._count_auxiliary()
         self.sparsity.end_task(phase)
+
+    def _enter(self, number: int) -> None:
+        """Freeze what this phase does not train, and count accordingly."""
+        self.method.arrange(self.config, self.network, number)
+        self.ledger.costs = costs_of(self.config, number)
 
     def _phase(self, number: int) -> Task:
         """The phase with all samples that its epochs present."""
         phase = self.phases[number]
         return replace(phase, samples=self.method.training_set(phase))
 
-    def _train_epoch(self, phase: Task, epoch: int) -> None:
+    def train_epoch(self, number: int, epoch: int) -> None:
+        """One epoch of a phase that has begun.
+
+        Raises `KitError` when training diverges.
+        """
+        phase = self._phase(number)
+        with self._timed("train"):
+            self._train(phase, epoch)
+
+    def _train(self, phase: Task, epoch: int) -> None:
         self.network.train()
         self.method.begin_epoch(phase, epoch)
         samples = self.sparsity.begin_epoch(phase, epoch, self.probe)
@@ -186,21 +199,26 @@ class Trainer:
             }
         )
 
-    @torch.no_grad()
-    def _evaluate(self, seen: int) -> None:
-        self.network.eval()
-        for index, task in enumerate(self.stream.tasks[:seen]):
-            right, right_in_task, count = 0, 0, 0
-            known = task if self.method.task_aware else None
-            for inputs, labels in self.stream.evaluation_batches(task):
-                logits = self.method.predict(inputs, known)
-                right += int(class_il_correct(logits, labels).sum())
-                right_in_task += int(task_il_correct(logits, labels, task.classes).sum())
-                count += len(labels)
-            if known is None:
-                self.class_il[seen - 1, index] = 100 * right / count
-            self.task_il[seen - 1, index] = 100 * right_in_task / count
+    def evaluate(self, seen: int) -> None:
+        """Accuracy of the first `seen` tasks, which is row `seen` of the matrices."""
+        with self._timed("eval"):
+            for index, task in enumerate(self.stream.tasks[:seen]):
+                self._evaluate(task, row=seen - 1, column=index)
         self.passes.take()  # testing is no training cost
+
+    @torch.no_grad()
+    def _evaluate(self, task: Task, row: int, column: int) -> None:
+        self.network.eval()
+        known = task if self.method.task_aware else None
+        right, right_in_task, count = 0, 0, 0
+        for inputs, labels in self.stream.evaluation_batches(task):
+            logits = self.method.predict(inputs, known)
+            right += int(class_il_correct(logits, labels).sum())
+            right_in_task += int(task_il_correct(logits, labels, task.classes).sum())
+            count += len(labels)
+        if known is None:
+            self.class_il[row, column] = 100 * right / count
+        self.task_il[row, column] = 100 * right_in_task / count
 
     @contextmanager
     def _timed(self, what: str):
@@ -247,11 +265,13 @@ class Trainer:
 def planned_steps(config: RunConfig) -> int:
     """Training steps that a run of `config` takes, for progress bars (exact for balanced classes)."""
     planned = METHODS[config.method].planned_samples
-    sizes = [planned(config, task, size) for task, size in enumerate(planned_sizes(config, SPECS[config.dataset]))]
+    sizes = [planned(config, task, size) for task, size in enumerate(planned_sizes(config, DATASETS[config.dataset]))]
     counts = (samples_in_epoch(config.sparse, size, e, config.epochs) for size in sizes for e in range(config.epochs))
     return sum(steps_per_epoch(config, count) for count in counts)
 
 
 def _overall(densities: dict[str, float], weights: dict[str, torch.Tensor]) -> float:
     total = sum(weight.numel() for weight in weights.values())
+    if not total:  # nothing in the network can be pruned
+        return 1.0
     return sum(densities[name] * weight.numel() for name, weight in weights.items()) / total

@@ -8,9 +8,9 @@ import torch
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
-from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.icarl import herding
 from sparcl_lite.methods.packnet import FREE, LPS, prune_epoch
+from sparcl_lite.registry import METHODS
 from sparcl_lite.training import Trainer
 
 DIGITS = load("digits")
@@ -236,7 +236,7 @@ def test_icarl_trains_on_exemplars_and_classifies_by_the_nearest_mean():
 
 @pytest.mark.parametrize("method", ["packnet", "lps"])
 def test_packed_tasks_never_change_again(method):
-    trainer = trainer_of(method, penalty=0.01 if method == "lps" else 0.0, lr=0.05)
+    trainer = trainer_of(method, lr=0.05)
     inputs = trainer.stream.augment.normalise(trainer.stream.train.images[:30])
     found = {}
 
@@ -245,14 +245,14 @@ def test_packed_tasks_never_change_again(method):
         with torch.no_grad():
             return trainer.method.predict(inputs, task)[:, task.classes]
 
-    original = trainer._evaluate
+    original = trainer.evaluate
 
     def evaluate(seen):
         original(seen)
         for task in trainer.stream.tasks[:seen]:
             found.setdefault(task.index, []).append(outputs(task))
 
-    trainer._evaluate = evaluate
+    trainer.evaluate = evaluate
     trainer.run()
     assert [len(outputs) for outputs in found.values()] == [5, 4, 3, 2, 1]
     assert all(outputs[0].equal(later) for outputs in found.values() for later in outputs)

@@ -23,7 +23,7 @@ from sparcl_lite.runs.benchmark import Measurement
 from sparcl_lite.runs.store import Store
 
 BASE = [70.0, 71.0, 72.0, 73.0]
-EXPERIMENT = Experiment("made_up", "sparcl", "table1", "", tuple(Row(name, name, {}) for name in "abcd"))
+EXPERIMENT = Experiment("made_up", "sparcl", "table1", tuple(Row(name, name, {}) for name in "abcd"))
 
 
 def frame_of(metric="class_il", **rows):

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from sparcl_lite.config import REPLAY_METHODS, RigL, RunConfig, SparCL, explain
+from sparcl_lite.config import RunConfig, explain
+from sparcl_lite.config.key import canonical
+from sparcl_lite.registry import METHODS
+from sparcl_lite.sparsity import RigL, SparCL
 
 
 def paper(**settings):
@@ -41,14 +44,14 @@ def test_paper_profile_has_the_published_best_values(method, dataset, buffer_siz
 @pytest.mark.parametrize("as_dict", [True, False])
 def test_official_variant_switches_the_loop(profile, as_dict):
     def loop(config):
-        return config.masked_ce, config.replay_from_task, config.drop_last, config.merge_batches
+        return config.masked_ce, config.replay_from_task, config.drop_last
 
     official = {"variant": "official"} if as_dict else SparCL(variant="official")
-    assert loop(RunConfig(profile=profile, sparse=official)) == (True, 1, True, False)
-    assert loop(RunConfig(profile=profile, sparse=SparCL())) == (False, 0, False, True)
-    assert loop(RunConfig(profile=profile)) == (False, 0, False, True)
+    assert loop(RunConfig(profile=profile, sparse=official)) == (True, 1, True)
+    assert loop(RunConfig(profile=profile, sparse=SparCL())) == (False, 0, False)
+    assert loop(RunConfig(profile=profile)) == (False, 0, False)
     explicit = RunConfig(profile=profile, sparse=official, masked_ce=False, replay_from_task=2)
-    assert loop(explicit) == (False, 2, True, False)
+    assert loop(explicit) == (False, 2, True)
 
 
 def test_explicit_values_win():
@@ -81,20 +84,12 @@ OTHERS = {
     "buffer_size": 201,
     "replay_batch_size": 17,
     "replay_from_task": 1,
-    "merge_batches": False,
-    "alpha": 0.3,
-    "beta": 0.6,
     "engine": "sparse",
-    "penalty": 0.1,
-    "gamma": 0.9,
-    "temperature": 3.0,
-    "weight_decay": 0.001,
     "freeze": "layer1",
     "freeze_first_task": True,
     "frozen_norm": "train",
     "pretraining_epochs": 3,
     "pretraining_lr": 0.01,
-    "lightcl": {"ratio": 0.3},
 }
 # These change others, too, or need a method and a data set of their own.
 TOGETHER = {
@@ -104,13 +99,14 @@ TOGETHER = {
 
 
 def test_key_is_independent_of_profile_and_order_only():
-    base = RunConfig(profile="smoke", method="sgd")
+    base = RunConfig(profile="smoke", method="der++")
     fields = base.model_dump() | {"profile": "paper"}
     assert RunConfig(**fields).key == base.key
     assert RunConfig(**dict(reversed(fields.items()))).key == base.key
     changes = {name: {name: value} for name, value in OTHERS.items()} | TOGETHER
-    assert set(changes) == set(RunConfig.model_fields) - {"profile"}
-    keys = [RunConfig(**base.model_dump() | change).key for change in changes.values()]
+    assert set(changes) == set(RunConfig.model_fields) - {"profile", "registered"}
+    common = base.model_dump(exclude=set(base.own))
+    keys = [RunConfig(**common | change).key for change in changes.values()]
     assert len({base.key, *keys}) == len(changes) + 1
 
 
@@ -120,7 +116,21 @@ def test_key_ignores_fields_at_their_declared_default_so_that_new_ones_keep_old_
 
     fields = RunConfig(profile="smoke", sparse=SparCL()).model_dump()
     assert Later(**fields).key == RunConfig(**fields).key != Later(**fields, new=0.6).key
-    assert RunConfig(**fields).canonical()["sparse"] == {"kind": "sparcl"}
+    assert canonical(RunConfig(**fields))["sparse"] == {"kind": "sparcl"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_key_depends_on_every_field_of_the_methods_own(method):
+    base = RunConfig(profile="smoke", method=method)
+    for name, value in base.own.items():
+        other = {"lightcl": {"ratio": 0.3}}.get(name) or (not value if isinstance(value, bool) else value + 0.25)
+        assert RunConfig(profile="smoke", method=method, **{name: other}).key != base.key, name
+
+
+def test_a_field_of_another_method_is_refused_and_says_whose_it_is():
+    with pytest.raises(ValidationError) as raised:
+        RunConfig(method="er", penalty=1.0)
+    assert explain(raised.value) == "penalty is not a parameter of er; allowed with ewc, lps"
 
 
 SPARSE_OTHERS = {
@@ -165,14 +175,14 @@ def test_key_depends_on_every_field_of_the_sparse_part():
 @pytest.mark.parametrize(
     ("settings", "parts"),
     [
-        ({"method": "sgdd"}, ["method", "'sgdd'", "'sgd'", "'joint'", "'er'", "'der'", "'der++'"]),
+        ({"method": "sgdd"}, ["method = 'sgdd': unknown; allowed: ", "sgd", "joint", "er", "der", "der++"]),
         (
             {"sparse": {"kind": "prune"}},
-            ["sparse.kind = 'prune': unknown; allowed: sparcl, random, magnitude, snip, rigl"],
+            ["sparse.kind = 'prune': unknown; allowed: ", "sparcl", "random", "magnitude", "snip", "rigl"],
         ),
         ({"sparse": {"kind": "rigl", "interval": 0}}, ["sparse.interval = 0: ", "greater than or equal to 1"]),
         ({"sparse": {"kind": "snip", "tdm": True}}, ["sparse.tdm is not a parameter"]),
-        ({"method": "packnet", "sparse": {"kind": "rigl"}}, ["'packnet' has its own ways"]),
+        ({"method": "packnet", "sparse": {"kind": "rigl"}}, ["'packnet' has masks of its own"]),
         ({"method": "agem", "buffer_size": 4}, ["buffer_size = 4", "agem keeps 0 samples of each of 5 tasks", "10 or"]),
         ({"method": "fdr", "buffer_size": 9}, ["buffer_size = 9", "fdr keeps 1 samples of each of 5 tasks", "10 or"]),
         ({"method": "agem", "tasks": [4, 3, 3], "buffer_size": 5}, ["of each of 3 tasks", "allowed: 6 or more"]),
@@ -212,7 +222,7 @@ def test_bad_input_is_one_line_naming_field_value_and_what_is_allowed(settings, 
     assert [part for part in parts if part not in message] == [], message
 
 
-@pytest.mark.parametrize("method", REPLAY_METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if METHODS[name].uses_buffer])
 def test_replay_needs_a_buffer_and_others_do_not(method):
     with pytest.raises(ValidationError, match="buffer_size = 0"):
         RunConfig(method=method, buffer_size=0)
@@ -227,7 +237,7 @@ def test_numbers_of_numpy_are_those_of_python():
 
     for base in (RunConfig(profile="smoke", sparse=SparCL(), method="er"), RunConfig(sparse=RigL())):
         values = base.model_dump()
-        given = converted(values) | {"sparse": converted(values["sparse"]), "lightcl": converted(values["lightcl"])}
+        given = converted(values) | {"sparse": converted(values["sparse"])}
         assert RunConfig(**given) == base
         assert RunConfig(**given).key == base.key
     assert SparCL(sparsity=np.float32(0.5), gradient_interval=np.int16(7)).gradient_interval == 7

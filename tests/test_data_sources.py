@@ -28,7 +28,8 @@ from sklearn.datasets import load_digits
 
 from sparcl_lite.data import download, formats, sources
 from sparcl_lite.data.download import RemoteFile, obtain
-from sparcl_lite.data.sources import SPECS, MissingData
+from sparcl_lite.data.sources import MissingData
+from sparcl_lite.registry import DATASETS
 
 CIFAR10_BATCHES = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"]
 REAL_DOWNLOAD = pooch.HTTPDownloader.__call__
@@ -44,14 +45,16 @@ def no_network(monkeypatch):
 
 
 @pytest.fixture
-def publish(monkeypatch, tmp_path):
+def publish(monkeypatch, request, tmp_path):
     """Declare files in `tmp_path` to be the published ones of a data set of that size."""
 
     def declare(name, *paths, train, test, classes=None):
-        spec = SPECS[name]
+        spec = DATASETS[name]
         labels = spec.classes if classes is None else spec.classes[:classes]
         small = replace(spec, train_images=train, test_images=test, classes=labels)
-        monkeypatch.setitem(SPECS, name, small)
+        known = DATASETS.entry(name)
+        request.addfinalizer(lambda: DATASETS.adopt(known))
+        DATASETS.adopt(replace(known, value=small))
         files = tuple(
             replace(file, checksum=replace(file, elsewhere=()).digest(path), elsewhere=())
             for file, path in zip(sources.SOURCES[name].files, paths, strict=True)
@@ -170,16 +173,16 @@ def assert_same(a, b):
 
 
 def test_names():
-    assert list(SPECS) == [
+    assert list(DATASETS) == [
         *("digits", "fashion-mnist", "fashion-mnist-full"),
         *("cifar10", "cifar100", "tiny-imagenet"),
     ]
-    assert set(sources.SOURCES) == set(SPECS) - {"digits", "fashion-mnist"}
+    assert set(sources.SOURCES) == set(DATASETS) - {"digits", "fashion-mnist"}
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", DATASETS)
 def test_specification_is_consistent(name):
-    spec = SPECS[name]
+    spec = DATASETS[name]
     assert spec.name == name
     assert len(set(spec.classes)) == len(spec.classes)
     assert len(spec.classes) % spec.tasks == 0
@@ -190,7 +193,7 @@ def test_specification_is_consistent(name):
 
 
 def test_number_of_classes():
-    counts = {name: len(spec.classes) for name, spec in SPECS.items()}
+    counts = {name: len(spec.classes) for name, spec in DATASETS.items()}
     assert counts == {
         **dict.fromkeys(("digits", "fashion-mnist", "fashion-mnist-full", "cifar10"), 10),
         **{"cifar100": 100, "tiny-imagenet": 200},
@@ -212,7 +215,7 @@ def test_every_file_has_mirrors_and_a_strong_checksum(name):
 
 @pytest.mark.parametrize("name", ["digits", "fashion-mnist"])
 def test_bundled_data_is_as_specified(name):
-    dataset, spec = sources.load(name), SPECS[name]
+    dataset, spec = sources.load(name), DATASETS[name]
     for split, count in ((dataset.train, spec.train_images), (dataset.test, spec.test_images)):
         assert split.images.shape == (count, spec.channels, spec.size, spec.size)
         assert split.images.dtype == torch.uint8
@@ -684,5 +687,5 @@ def test_data_directory(monkeypatch, tmp_path, cifar10):
 
 @pytest.mark.parametrize("call", [sources.load, sources.fetch, sources.verify])
 def test_unknown_name(call):
-    with pytest.raises(ValueError, match=r"dataset = 'mnist': allowed are digits, fashion-mnist,"):
+    with pytest.raises(ValueError, match=r"dataset = 'mnist': unknown; allowed: digits, fashion-mnist,"):
         call("mnist")

@@ -7,13 +7,15 @@ import torch
 from second_device import SECOND, Elsewhere, second_device
 from torch.utils._pytree import tree_iter, tree_map_only
 
-from sparcl_lite.config import METHODS, RigL, RunConfig, SparCL, StaticMask
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
+from sparcl_lite.registry import METHODS
+from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.training import Trainer
 
 DIGITS = load("digits")
 TINY = {"profile": "smoke", "images_per_class": 5, "epochs": 2, "tasks": 2, "buffer_size": 20, "width": 8}
-CASES = {name: {"method": name, "penalty": 0.1} for name in METHODS} | {
+CASES = {name: {"method": name} for name in METHODS} | {
     "sparcl": {"sparse": SparCL(gradient_interval=2, p_inter=0.1), "epochs": 5},
     "official": {"sparse": SparCL(variant="official", gradient_interval=2), "epochs": 5},
     "rigl": {"sparse": RigL(interval=2)},

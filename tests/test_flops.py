@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sparcl_lite.config import METHODS, RigL, RunConfig, SparCL, StaticMask
-from sparcl_lite.config.run import DENSE_METHODS
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.measure.flops import (
     LayerCost,
@@ -22,6 +21,8 @@ from sparcl_lite.measure.flops import (
 from sparcl_lite.measure.memory import training_memory
 from sparcl_lite.methods.base import Passes
 from sparcl_lite.models import build
+from sparcl_lite.registry import METHODS
+from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.training import Trainer, planned_steps
 
 DIGITS = load("digits")
@@ -162,15 +163,15 @@ SPARSE = {
 
 @pytest.mark.parametrize(
     ("method", "sparse"),
-    [(m, s) for m in METHODS for s in SPARSE if s in ("dense", "paper") and m not in DENSE_METHODS]
-    + [(m, "dense") for m in DENSE_METHODS]
+    [(m, s) for m in METHODS for s in SPARSE if s in ("dense", "paper") and not METHODS[m].no_sparsity]
+    + [(m, "dense") for m in METHODS if METHODS[m].no_sparsity]
     + [(m, s) for m in ("sgd", "er", "der++") for s in ("official", "snip", "rigl")],
 )
 def test_plan_equals_the_ledger_of_a_real_run(method, sparse):
     small = {"images_per_class": 25, "epochs": 4, "buffer_size": 60, "tasks": 2}
     config = RunConfig(profile="smoke", method=method, sparse=SPARSE[sparse], **small)
     trainer = Trainer(config, DIGITS)
-    trainer._evaluate = lambda seen: None
+    trainer.evaluate = lambda seen: None
     trainer.run()
     planned, counted = planned_ledger(config).by_part(), trainer.ledger.by_part()
     assert sum(counted.values()) == trainer.ledger.total > 0
@@ -204,7 +205,7 @@ FROZEN = {
 def test_plan_equals_the_ledger_with_frozen_and_pruned_layers(case):
     config = RunConfig(profile="smoke", images_per_class=25, epochs=2, **FROZEN[case])
     trainer = Trainer(config, DIGITS)
-    trainer._evaluate = lambda seen: None
+    trainer.evaluate = lambda seen: None
     trainer.run()
     counted = trainer.ledger.by_part()
     assert counted == pytest.approx(planned_ledger(config).by_part(), rel=1e-12)

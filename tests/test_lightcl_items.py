@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sparcl_lite.config import RunConfig
+from sparcl_lite.methods.lightcl import kept_channels
 from sparcl_lite.papers.lightcl.generalizability import generalizability, points
 from sparcl_lite.papers.lightcl.tables import PRUNED, ablation, protocol, table1
 from sparcl_lite.papers.reference import reference
@@ -41,7 +42,7 @@ def test_pre_training_leaves_no_class_of_the_stream_out_of_place():
 def test_the_sparse_row_removes_the_authors_shares_where_eight_channels_are_left():
     def kept(profile):
         experiment = table1(profile=profile)
-        return experiment.configs(experiment.row("lightcl-0.90-15"), 1)[0].kept_channels
+        return kept_channels(experiment.configs(experiment.row("lightcl-0.90-15"), 1)[0])
 
     assert kept("paper") == tuple(
         round(width * (1 - share)) for width, share in zip((64, 128, 256, 512), PRUNED["resnet18"], strict=True)

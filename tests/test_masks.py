@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from sparcl_lite import masks
-from sparcl_lite.config import SparCL
 from sparcl_lite.models import build
+from sparcl_lite.sparsity import SparCL
 from sparcl_lite.sparsity.schedule import (
     data_fraction,
     mask_adjustment,

@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
-from sparcl_lite.config import REPLAY_METHODS, TASK_AWARE_METHODS, RunConfig
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import Batch, Task
-from sparcl_lite.methods import METHODS
 from sparcl_lite.methods.base import cross_entropy
 from sparcl_lite.models import build
+from sparcl_lite.registry import METHODS
 from sparcl_lite.replay import ReservoirBuffer
 
 CLASSES = torch.tensor([2, 7])
@@ -36,7 +36,9 @@ def batch(task=1, size=6, seed=0):
 
 def make(name, filled=12, **settings):
     """A method with a tiny network in train mode and a buffer of `filled` entries."""
-    settings = {"alpha": 0.3, "beta": 0.7, "replay_batch_size": 4, "buffer_size": 20} | settings
+    own = {"alpha": 0.3, "beta": 0.7, "merge_batches": settings.pop("merge_batches", True)}
+    settings |= {n: value for n, value in own.items() if n in METHODS[name].Parameters.model_fields}
+    settings = {"replay_batch_size": 4, "buffer_size": 20} | settings
     config = RunConfig(profile="smoke", method=name, **settings)
     network = build("small", width=8, channels=1, classes=10, seed=3).train()
     buffer = ReservoirBuffer(config.buffer_size, torch.Generator().manual_seed(5))
@@ -198,11 +200,11 @@ def test_an_empty_buffer_leaves_the_current_loss(name):
     assert method.loss(now)[0].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in TASK_AWARE_METHODS])
+@pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].task_aware])
 def test_only_replay_methods_fill_the_buffer(name):
     method = make(name, filled=0)
     optimizer = torch.optim.SGD(method.network.parameters(), lr=0.1)
     for seed in range(3):
         method.step(batch(task=0, seed=seed), optimizer, lambda: None)
     assert len(method.buffer) == (18 if name in ("er", "der", "der++") else 0)  # others fill it when a task ends
-    assert method.uses_buffer == (name in REPLAY_METHODS)
+    assert method.uses_buffer == (name in ("agem", "icarl", "fdr", "er", "der", "der++", "lightcl"))

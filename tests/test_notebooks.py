@@ -12,7 +12,7 @@ import pytest
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import NotebookParameters, notebooks_folder
-from sparcl_lite.report import site
+from sparcl_lite.report import notebooks, site
 from sparcl_lite.runs.store import Store
 
 NOTEBOOKS = sorted(notebooks_folder().glob("*.ipynb"))
@@ -40,6 +40,8 @@ def problems(notebook):
         found.append("a code cell that was not executed")
     if [cell["execution_count"] for cell in code if cell["execution_count"]] != list(range(1, len(code) + 1)):
         found.append("cells executed out of order")
+    if not notebook["metadata"].get("sparcl_lite", {}).get("summary"):
+        found.append("no summary in its metadata")
     if sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) != 1:
         found.append("not one cell tagged parameters")
     if not re.search(r"^(check|verdict): ", printed, re.MULTILINE):
@@ -72,7 +74,7 @@ def sound():
     parameters = nbformat.v4.new_code_cell("seeds = 1", execution_count=1, metadata={"tags": ["parameters"]})
     output = nbformat.v4.new_output("stream", name="stdout", text="check: fine\n")
     check = nbformat.v4.new_code_cell("print('check: fine')", execution_count=2, outputs=[output])
-    return nbformat.v4.new_notebook(cells=[markdown, parameters, check], metadata={})
+    return nbformat.v4.new_notebook(cells=[markdown, parameters, check], metadata={"sparcl_lite": {"summary": "all"}})
 
 
 def stream(name, text):
@@ -82,6 +84,7 @@ def stream(name, text):
 BREAKS = {
     "a code cell that was not executed": lambda nb: nb.cells[1].update(execution_count=None),
     "cells executed out of order": lambda nb: nb.cells[1].update(execution_count=7),
+    "no summary in its metadata": lambda nb: nb.metadata.pop("sparcl_lite"),
     "not one cell tagged parameters": lambda nb: nb.cells[1].update(metadata={}),
     "no cell printed check: or verdict:": lambda nb: nb.cells[2].update(outputs=[]),
     "an absolute path": lambda nb: nb.cells[0].update(source="see /" + "home/me/results"),
@@ -135,28 +138,6 @@ def test_links_and_relative_paths_are_no_absolute_paths():
     assert problems(notebook) == []
 
 
-#: How many runs a notebook shows at one seed, in the order in which `reproduce` executes them.
-RUNS = {
-    "quickstart": 1,
-    "ksparse_ablation": 18,
-    "ksparse_genes": 17,
-    "ksparse_scaling": 5,
-    "ksparse_tables": 14,
-    "lightcl_generalizability": 2,
-    "lightcl_memory": 0,
-    "lightcl_table1": 13,
-    "sparcl_confounders": 8,
-    "sparcl_fig1": 4,
-    "sparcl_fig3": 7,
-    "sparcl_fig4": 8,
-    "sparcl_masks": 3,
-    "sparcl_table1": 36,
-    "sparcl_table2": 9,
-    "sparcl_table3": 5,
-    "claims": 28,
-}
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """One folder for all notebooks, as `reproduce` has it, with one store that is empty at first."""
@@ -165,10 +146,9 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", RUNS)
-def test_notebooks_run_from_nothing(name, folder):
-    (path,) = (path for path in NOTEBOOKS if path.stem == name)
-    before = path.read_bytes()
+@pytest.mark.parametrize("path", notebooks.select(["all"]), ids=lambda path: path.stem)
+def test_notebooks_run_from_nothing(path, folder):
+    name, before = path.stem, path.read_bytes()
     store, drawn = folder / "store", folder / name / "figures"
     values = {"profile": "smoke", "seeds": 1, "store": str(store), "evidence": "", "figures": str(drawn)}
     known = site.parameters_of(path)
@@ -176,7 +156,7 @@ def test_notebooks_run_from_nothing(name, folder):
     executed = nbformat.read(site.execute(path, folder / name / path.name, values), as_version=4)
     assert path.read_bytes() == before
     results = list(Store(store).results())
-    assert len(results) >= RUNS[name]
+    assert len(results) >= notebooks.about(path).runs
     assert {result.config.profile for result in results} <= {"smoke"}
     outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
     kinds = {kind for output in outputs for kind in output.get("data", {})}
@@ -188,10 +168,28 @@ def test_notebooks_run_from_nothing(name, folder):
     assert [problem for problem in tidy if problem != "an absolute path"] == []  # the injected store is one
 
 
-def test_every_notebook_is_tried():
-    assert [path.stem for path in site.select(["all"])] == list(RUNS)
-    assert [path.stem for path in site.select([])] == [name for name in RUNS if name not in site.LONG]
-    assert set(RUNS) > site.LONG
+def test_every_notebook_is_tried_the_quick_one_first_and_the_claims_last():
+    everything = notebooks.select(["all"])
+    assert set(everything) == set(NOTEBOOKS)
+    assert [path.stem for path in (everything[0], everything[-1])] == ["quickstart", "claims"]
+
+
+def test_long_notebooks_run_only_when_named(tmp_path, monkeypatch):
+    for name, said in {"short": {"runs": 2}, "slow": {"long": True}, "silent": {}}.items():
+        metadata = {"sparcl_lite": said} if said else {}
+        nbformat.write(nbformat.v4.new_notebook(metadata=metadata), tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(notebooks, "notebooks_folder", lambda: tmp_path)
+    assert [path.stem for path in notebooks.select([])] == ["short", "silent"]
+    assert [path.stem for path in notebooks.select(["slow"])] == ["slow"]
+    assert [path.stem for path in notebooks.select(["all"])] == ["short", "silent", "slow"]
+    with pytest.raises(KitError, match="notebook = 'lost': unknown; allowed: all, short, silent, slow"):
+        notebooks.select(["lost"])
+
+
+def test_a_rendered_notebook_keeps_what_it_says_of_itself():
+    notebook = sound()
+    notebook.metadata = {"sparcl_lite": {"summary": "all"}, "papermill": {}, "language_info": {"name": "python"}}
+    assert set(site._tidy(notebook).metadata) == {"sparcl_lite", "language_info"}
 
 
 class Parameters(NotebookParameters):

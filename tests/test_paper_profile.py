@@ -6,14 +6,14 @@ from itertools import islice
 import pytest
 import torch
 
-from sparcl_lite.config import METHODS, RigL, RunConfig, SparCL, StaticMask
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import Dataset, Split
-from sparcl_lite.data.specs import SPECS
 from sparcl_lite.measure.flops import FLOPS_PER_MAC, macs
-from sparcl_lite.methods import METHODS as CLASSES
+from sparcl_lite.registry import DATASETS, METHODS
+from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.training import Trainer
 
-DATASETS = {"cifar10": (5, 10, 32), "cifar100": (10, 100, 32), "tiny-imagenet": (10, 200, 64)}
+SIZES = {"cifar10": (5, 10, 32), "cifar100": (10, 100, 32), "tiny-imagenet": (10, 200, 64)}
 SPARSE = {
     "sparcl": SparCL(sparsity=0.9),
     "official": SparCL(variant="official"),
@@ -25,7 +25,7 @@ STEPS, BATCH = (1, 2), 2  # in the first task, and in the second, which replays
 
 def generated(name):
     """As many training images as two steps of a task need, of the data set's shape."""
-    spec = SPECS[name]
+    spec = DATASETS[name]
     generator = torch.Generator().manual_seed(0)
     count = len(spec.classes) * (2 if name == "cifar10" else 1)
     shape = (count, spec.channels, spec.size, spec.size)
@@ -46,15 +46,9 @@ def first_steps(trainer, losses):
     method.loss = recorded
     for number, steps in enumerate(STEPS):
         trainer.stream.epoch = lambda *arguments, steps=steps: islice(epoch(*arguments), steps)
-        phase = trainer._phase(number)
-        trainer._enter(number)
-        method.begin_task(phase, trainer.stream)
-        trainer._count_auxiliary()
-        trainer.sparsity.begin_task(phase)
-        trainer._train_epoch(phase, 0)
-        method.end_task(trainer.phases[number], trainer.stream)
-        trainer._count_auxiliary()
-        trainer.sparsity.end_task(phase)
+        trainer.begin(number)
+        trainer.train_epoch(number, 0)
+        trainer.end(number)
 
 
 def trainer_of(dataset, method, sparse=None, **settings):
@@ -69,10 +63,10 @@ OWN_COSTS = ("joint", "pnn", "lightcl")
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in OWN_COSTS])
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", SIZES)
 def test_every_method_trains_at_full_width(dataset, method):
     trainer, losses = trainer_of(dataset, method), []
-    tasks, classes, size = DATASETS[dataset]
+    tasks, classes, size = SIZES[dataset]
     assert (len(trainer.phases), trainer.network.linear.out_features) == (tasks, classes)
     assert trainer.network.conv1.out_channels == 64
     assert trainer.stream.train.images.shape[2:] == (size, size)
@@ -81,7 +75,7 @@ def test_every_method_trains_at_full_width(dataset, method):
     assert all(map(math.isfinite, losses))
     assert all(bool(p.isfinite().all()) for p in trainer.network.parameters())
     # The published accounting has 3 units for the current samples; counted honestly the stem needs no input gradient.
-    current, replayed = sum(STEPS) * BATCH, CLASSES[method].replay_passes * trainer.ledger.forward
+    current, replayed = sum(STEPS) * BATCH, METHODS[method].replay_passes * trainer.ledger.forward
     unit = FLOPS_PER_MAC * macs(trainer.ledger.costs)
     assert trainer.ledger.forward >= current * unit
     assert (trainer.ledger.forward > current * unit) == bool(replayed)
@@ -90,7 +84,7 @@ def test_every_method_trains_at_full_width(dataset, method):
 
 
 @pytest.mark.parametrize("lightcl", [{}, {"variant": "official"}, {"prune": (0.2, 0.2, 0.7, 0.8)}], ids=str)
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", SIZES)
 def test_lightcl_trains_at_full_width(dataset, lightcl):
     trainer, losses = trainer_of(dataset, "lightcl", buffer_size=4, lightcl=lightcl), []
     first_steps(trainer, losses)
@@ -107,14 +101,14 @@ def test_lightcl_trains_at_full_width(dataset, lightcl):
     assert backward < 1.5 * trainer.ledger.forward
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", SIZES)
 def test_progressive_networks_train_at_full_width(dataset):
     trainer, losses = trainer_of(dataset, "pnn", tasks=2), []
     first_steps(trainer, losses)
     assert all(map(math.isfinite, losses))
     assert len(trainer.network.columns) == 2
     assert all(p.grad is None for p in trainer.network.columns[0].parameters())
-    assert trainer.network.columns[1].linear.out_features == DATASETS[dataset][1]
+    assert trainer.network.columns[1].linear.out_features == SIZES[dataset][1]
 
 
 def test_joint_trains_on_all_classes_at_full_width():

@@ -2,8 +2,9 @@
 
 import pytest
 
-from sparcl_lite.config import RunConfig, SparCL
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
+from sparcl_lite.sparsity import SparCL
 from sparcl_lite.sparsity.dgm import DGM
 from sparcl_lite.training import Trainer
 

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 from sparcl_lite.config import RunConfig, explain
 from sparcl_lite.data import sources
 from sparcl_lite.data.sources import Dataset, Split, load
-from sparcl_lite.data.specs import SPECS
 from sparcl_lite.errors import KitError
 from sparcl_lite.pretraining import split_classes, with_classes, without_images_of
+from sparcl_lite.registry import DATASETS
 from sparcl_lite.rng import Generators
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
@@ -97,14 +97,14 @@ def test_cifar100_is_the_source_of_cifar10(monkeypatch):
     generator = torch.Generator().manual_seed(0)
 
     def generated(name):
-        spec = SPECS[name]
+        spec = DATASETS[name]
         count = 2 * len(spec.classes)
         images = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
         split = Split(images, torch.arange(count) % len(spec.classes))
         return Dataset(spec, split, split)
 
     monkeypatch.setattr("sparcl_lite.pretraining.load", generated)
-    assert not set(SPECS["cifar10"].classes) & set(SPECS["cifar100"].classes)
+    assert not set(DATASETS["cifar10"].classes) & set(DATASETS["cifar100"].classes)
     config = RunConfig(
         profile="paper", method="lightcl", pretraining="cifar100", pretraining_epochs=1, width=8, network="small"
     )

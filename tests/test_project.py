@@ -155,6 +155,7 @@ def test_citation_agrees_with_pyproject():
         (["reproduce"], "sparcl-lite reproduce --profile lite --seeds 1 --output build"),
         (["test"], "-m pytest"),
         (["test"], "--nbval --nbval-current-env"),
+        (["quick"], '-m "not slow"'),
         (["lab"], "-m jupyterlab notebooks"),
         (["bench"], "sparcl-lite bench overhead"),
         (["render"], "sparcl-lite render"),
@@ -180,7 +181,7 @@ def test_make_alone_lists_the_targets():
     result = make()
     assert result.returncode == 0, result.stderr
     listed = set(re.findall(r"^  ([a-z]+) ", result.stdout, flags=re.MULTILINE))
-    assert {"reproduce", "test", "lab", "bench", "render"} <= listed
+    assert {"reproduce", "test", "quick", "lab", "bench", "render"} <= listed
 
 
 @needs_make

@@ -12,12 +12,13 @@ from collections import namedtuple
 import pytest
 import torch
 
-from sparcl_lite.config import RunConfig, SparCL
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import TaskStream
 from sparcl_lite.errors import KitError
 from sparcl_lite.runs import training
 from sparcl_lite.runs.run import default_store, run
 from sparcl_lite.runs.store import DamagedResult, Store
+from sparcl_lite.sparsity import SparCL
 from sparcl_lite.training import Trainer
 
 FORKSERVER = multiprocessing.get_context("forkserver")
@@ -53,13 +54,13 @@ def interrupt_in(epoch, how):
 @pytest.fixture
 def epochs(monkeypatch):
     """The epochs that this process trains from now on."""
-    trained, original = [], Trainer._train_epoch
+    trained, original = [], Trainer.train_epoch
 
-    def recorded(self, phase, epoch):
-        trained.append((phase.index, epoch))
-        original(self, phase, epoch)
+    def recorded(self, number, epoch):
+        trained.append((number, epoch))
+        original(self, number, epoch)
 
-    monkeypatch.setattr(Trainer, "_train_epoch", recorded)
+    monkeypatch.setattr(Trainer, "train_epoch", recorded)
     return trained
 
 

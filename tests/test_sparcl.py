@@ -5,10 +5,11 @@ import copy
 import pytest
 import torch
 
-from sparcl_lite.config import RunConfig, SparCL
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import Augmentation, Batch
 from sparcl_lite.masks import density
+from sparcl_lite.sparsity import SparCL
 from sparcl_lite.sparsity.ddr import DDR, UNKNOWN
 from sparcl_lite.sparsity.dgm import DGM
 from sparcl_lite.training import Trainer
@@ -254,7 +255,7 @@ def test_during_training_masks_hold_and_refresh_on_time(variant, monkeypatch):
 def test_each_part_can_be_switched_off(off, weights, gradients, samples):
     trainer = trainer_of(SparCL(**{off: False}), epochs=5, tasks=5)
     trainer.phases = trainer.phases[:1]
-    trainer._evaluate = lambda seen: None
+    trainer.evaluate = lambda seen: None
     trainer.run()
     last = trainer.trace[-1]
     assert last["weight_density"] == pytest.approx(weights, abs=0.002)

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from sparcl_lite.config import RunConfig, SparCL
-from sparcl_lite.config.sparse import OFFICIAL_QUIRKS
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import Batch
 from sparcl_lite.errors import KitError
 from sparcl_lite.masks import density
+from sparcl_lite.sparsity import SparCL
+from sparcl_lite.sparsity.settings import OFFICIAL_QUIRKS
 from sparcl_lite.training import Trainer
 
 DIGITS = load("digits")

@@ -6,9 +6,10 @@ import math
 import pytest
 import torch
 
-from sparcl_lite.config import RigL, RunConfig, SparCL, StaticMask
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.masks import density, keep_top
+from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.sparsity.rigl import drop_fraction, schedule_at
 from sparcl_lite.sparsity.schedule import data_fraction, removal_epochs, samples_in_epoch
 from sparcl_lite.training import Trainer

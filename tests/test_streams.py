@@ -10,12 +10,13 @@ from PIL import Image
 from scipy.stats import chi2_contingency, chisquare
 from torchvision import transforms
 
-from sparcl_lite.config import RunConfig, SparCL
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
-from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import Augmentation, TaskStream, samples_per_class, steps_per_epoch
 from sparcl_lite.errors import KitError
+from sparcl_lite.registry import DATASETS
 from sparcl_lite.rng import Generators
+from sparcl_lite.sparsity import SparCL
 
 DIGITS = load("digits")
 NORMALISED = {"mean": (0.3058,), "std": (0.3764,)}
@@ -100,7 +101,7 @@ def test_validation_split_is_a_disjoint_fifth_of_the_training_images():
     assert whole.held_out.images.equal(DIGITS.test.images)
     for config in (stream.config, whole.config):
         assert samples_per_class(config, DIGITS.spec) == (32 if config.holdout == "validation" else 40)
-    assert samples_per_class(RunConfig(profile="paper"), SPECS["cifar10"]) == 5000
+    assert samples_per_class(RunConfig(profile="paper"), DATASETS["cifar10"]) == 5000
 
 
 def test_joint_task_has_every_sample_and_class():
@@ -146,7 +147,7 @@ def test_epoch_presents_each_sample_once_in_fresh_order(samples, rule, sizes):
 
 
 def tiny_spec(flip, padding=1):
-    return replace(SPECS["digits"], size=3, padding=padding, flip=flip, **NORMALISED)
+    return replace(DATASETS["digits"], size=3, padding=padding, flip=flip, **NORMALISED)
 
 
 IMAGE = torch.tensor([[10, 40, 90], [130, 170, 200], [220, 240, 255]], dtype=torch.uint8)[None]
@@ -193,7 +194,7 @@ def test_each_image_has_its_own_draw_and_all_channels_the_same():
 
 
 def test_normalise_is_torchvisions_and_does_not_augment():
-    augment = Augmentation(SPECS["cifar10"], torch.Generator().manual_seed(0))
+    augment = Augmentation(DATASETS["cifar10"], torch.Generator().manual_seed(0))
     images = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
-    normal = transforms.Normalize(SPECS["cifar10"].mean, SPECS["cifar10"].std)
+    normal = transforms.Normalize(DATASETS["cifar10"].mean, DATASETS["cifar10"].std)
     torch.testing.assert_close(augment.normalise(images), normal(images / 255))

@@ -2,9 +2,10 @@
 
 import pytest
 
-from sparcl_lite.config import RigL, RunConfig, SparCL, StaticMask
-from sparcl_lite.data.specs import SPECS
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import samples_per_class, steps_per_epoch
+from sparcl_lite.registry import DATASETS
+from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.sparsity.rigl import drop_fraction
 from sparcl_lite.sparsity.schedule import mask_adjustment, removal_epochs, stage_epochs, uncounted_epochs
 
@@ -12,7 +13,10 @@ from sparcl_lite.sparsity.schedule import mask_adjustment, removal_epochs, stage
 def scales(profile, sparse, **settings):
     """Steps between mask adjustments, adjustments a task, presentations in a stage of DDR, and its removals."""
     config = RunConfig(profile=profile, sparse=sparse, **settings)
-    samples, epochs = samples_per_class(config, SPECS[config.dataset]) * config.classes // config.tasks, config.epochs
+    samples, epochs = (
+        samples_per_class(config, DATASETS[config.dataset]) * config.classes // config.tasks,
+        config.epochs,
+    )
     stage = stage_epochs(config.sparse, epochs)
     return {
         "steps between": stage * steps_per_epoch(config, samples),
@@ -47,7 +51,7 @@ def test_an_adjustment_at_lite_moves_the_published_share_of_active_weights(spars
 @pytest.mark.parametrize(("profile", "moves", "between"), [("paper", 117, 100), ("lite", 23, 10)])
 def test_rigl_moves_its_mask_often_enough_to_matter(profile, moves, between):
     config = RunConfig(profile=profile, sparse=RigL(sparsity=0.9))
-    samples = samples_per_class(config, SPECS[config.dataset]) * config.classes // config.tasks
+    samples = samples_per_class(config, DATASETS[config.dataset]) * config.classes // config.tasks
     steps = config.epochs * steps_per_epoch(config, samples)
     assert sum(drop_fraction(config.sparse, step, steps) > 0 for step in range(steps)) == moves
     assert config.sparse.interval == between

@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sparcl_lite.config import METHODS, RigL, RunConfig, SparCL, StaticMask
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.measure.metrics import final_average
+from sparcl_lite.registry import METHODS
+from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.training import Trainer
 
 DIGITS = load("digits")
@@ -131,7 +133,7 @@ RESUMED = {
     "old": {"method": "lightcl", "lightcl": {"variant": "official", "reference": "old", "channels": "random"}},
     "pretrained": {"method": "lightcl", "pretraining": "disjoint", "pretraining_epochs": 1, "freeze": "layer1"},
     "pruned": {"method": "lightcl", "width": 16, "lightcl": {"variant": "official", "prune": (0.2, 0.5, 0.8)}},
-} | {m: {"method": m, "penalty": 0.1} for m in METHODS if m not in ("sgd", "joint", "er", "der", "der++")}
+} | {m: {"method": m} for m in METHODS if m not in ("sgd", "joint", "er", "der", "der++")}
 
 
 @pytest.mark.parametrize("case", RESUMED)

@@ -4,19 +4,21 @@ import numpy as np
 import pytest
 
 from sparcl_lite.cli.options import config_from
-from sparcl_lite.config import METHODS, RigL, RunConfig, SparCL, StaticMask
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import TaskStream
 from sparcl_lite.measure.flops import paper_flops, planned_ledger
 from sparcl_lite.measure.memory import training_memory
+from sparcl_lite.registry import METHODS
 from sparcl_lite.rng import Generators
+from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.sparsity.rigl import schedule_at
 from sparcl_lite.training import Trainer, planned_steps
 
 DIGITS = load("digits")
 TINY = {"profile": "smoke", "images_per_class": 10, "epochs": 1, "buffer_size": 20}
 PRETRAINED = {"pretraining": "disjoint", "pretraining_classes": 3, "pretraining_epochs": 1}
-CASES = {name: {"method": name, "penalty": 0.1} for name in METHODS} | {
+CASES = {name: {"method": name} for name in METHODS} | {
     "sparcl": {"sparse": SparCL(), "epochs": 5},
     "rigl": {"sparse": RigL(interval=2, schedule="run"), "epochs": 3},
     "snip": {"method": "icarl", "sparse": StaticMask(kind="snip")},

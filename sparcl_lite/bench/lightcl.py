@@ -63,16 +63,13 @@ def _trainer(profile: str, row: str) -> Trainer:
 
 def _in_second_task(trainer: Trainer) -> Callable[[], None]:
     """Trains the first task and begins the second; what is returned trains an epoch of the second."""
-    first, second = (trainer._phase(number) for number in range(2))
-    trainer._enter(0)
-    trainer._begin(first)
+    trainer.begin(0)
     for epoch in range(EPOCHS):
-        trainer._train_epoch(first, epoch)
-    trainer._end(0, first)
-    trainer._enter(1)
-    trainer._begin(second)
-    trainer._train_epoch(second, 0)
-    return lambda: trainer._train_epoch(second, 0)
+        trainer.train_epoch(0, epoch)
+    trainer.end(0)
+    trainer.begin(1)
+    trainer.train_epoch(1, 0)
+    return lambda: trainer.train_epoch(1, 0)
 
 
 def measure(profile: str, row: str, threads: int) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 
 from sparcl_lite.bench.step import sparse_step, training_step
 from sparcl_lite.bench.timing import in_a_process
-from sparcl_lite.bench.workload import CHANNELS, CLASSES, Workload
-from sparcl_lite.measure.flops import layer_costs
+from sparcl_lite.bench.workload import CHANNELS, Workload
+from sparcl_lite.measure.flops import measured_costs
 from sparcl_lite.measure.memory import FLOAT_BYTES, PeakMemory
 from sparcl_lite.runs.result import environment
 from sparcl_lite.runs.run import using_threads
@@ -29,7 +29,7 @@ def memory(*, repeats: int = 5, **sizes: Any) -> dict[str, Any]:
         for engine, peaks in found.items():
             peaks.append(in_a_process(MODULE, work.settings(engine=engine)))
     middle = {engine: statistics.median(peaks) for engine, peaks in found.items()}
-    costs = layer_costs(work.network, work.width, CHANNELS, work.image, CLASSES)
+    costs = measured_costs(work.dense(), CHANNELS, work.image)
     maps = FLOAT_BYTES * work.batch * sum(c.outputs for c in costs)
     weights = {
         name: sum(c.parameters * (1 - work.sparsity if c.prunable and name == "sparse" else 1) for c in costs)

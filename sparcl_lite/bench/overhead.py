@@ -7,12 +7,13 @@ from typing import Any
 import torch
 
 from sparcl_lite.bench.timing import Stopwatch
-from sparcl_lite.config import RunConfig, SparCL
+from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import Dataset, Split
-from sparcl_lite.data.specs import SPECS
 from sparcl_lite.data.streams import steps_per_epoch
 from sparcl_lite.engine.update import SparseSGD
+from sparcl_lite.registry import DATASETS
 from sparcl_lite.runs.run import using_threads
+from sparcl_lite.sparsity import SparCL
 from sparcl_lite.sparsity.schedule import stage_epochs
 from sparcl_lite.training import Trainer
 
@@ -37,13 +38,11 @@ def in_words(report: dict[str, Any]) -> str:
 def _parts(profile: str, sparse: SparCL | None, steps: int, repeats: int) -> dict[str, float]:
     config = RunConfig(profile=profile, method="der++", sparse=sparse, buffer_size=200, images_per_class=0)
     trainer = Trainer(config, random_images(config, steps), device="cpu")
-    task = trainer.phases[0]
-    trainer.method.begin_task(task, trainer.stream)
-    trainer.sparsity.begin_task(task)
+    trainer.begin(0)
     images, labels = trainer.stream.train.images[:200], trainer.stream.train.labels[:200]
-    trainer.buffer.add(images, labels, torch.zeros(len(images), len(SPECS[config.dataset].classes)))
-    trainer._train_epoch(task, 0)  # warm up
-    samples = [_timed_epoch(trainer, task, steps) for _ in range(repeats)]
+    trainer.buffer.add(images, labels, torch.zeros(len(images), len(DATASETS[config.dataset].classes)))
+    trainer.train_epoch(0, 0)  # warm up
+    samples = [_timed_epoch(trainer, steps) for _ in range(repeats)]
     parts = {part: statistics.median(s[part] for s in samples) for part in samples[0]}
     if sparse:
         adjustment = statistics.median(_timed_adjustment(trainer) for _ in range(repeats))
@@ -53,7 +52,7 @@ def _parts(profile: str, sparse: SparCL | None, steps: int, repeats: int) -> dic
     return parts | {"share": parts["overhead"] / parts["total"]}
 
 
-def _timed_epoch(trainer: Trainer, task, steps: int) -> dict[str, float]:
+def _timed_epoch(trainer: Trainer, steps: int) -> dict[str, float]:
     watch = Stopwatch()
     network, backward = trainer.network, torch.Tensor.backward
     gradient, update = torch.autograd.grad, SparseSGD.step
@@ -63,7 +62,7 @@ def _timed_epoch(trainer: Trainer, task, steps: int) -> dict[str, float]:
     SparseSGD.step = watch.wrap("update", update)
     start = time.perf_counter()
     try:
-        trainer._train_epoch(task, 0)
+        trainer.train_epoch(0, 0)
     finally:
         del network.forward
         torch.Tensor.backward, torch.autograd.grad, SparseSGD.step = backward, gradient, update
@@ -84,14 +83,14 @@ def _timed_adjustment(trainer: Trainer) -> float:
 
 def _real_steps(config: RunConfig) -> int:
     """Steps of an epoch on all of a task's data."""
-    spec = SPECS[config.dataset]
+    spec = DATASETS[config.dataset]
     profile_size = RunConfig(profile=config.profile).images_per_class or spec.train_images // len(spec.classes)
     return steps_per_epoch(config, profile_size * len(spec.classes) // config.task_count)
 
 
 def random_images(config: RunConfig, steps: int) -> Dataset:
     """Images that make the first task last `steps` steps."""
-    spec, generator = SPECS[config.dataset], torch.Generator().manual_seed(0)
+    spec, generator = DATASETS[config.dataset], torch.Generator().manual_seed(0)
     count = steps * config.batch_size * config.task_count
     images = torch.randint(256, (count, spec.channels, spec.size, spec.size), generator=generator, dtype=torch.uint8)
     split = Split(images, torch.arange(count) % len(spec.classes))

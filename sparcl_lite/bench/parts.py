@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from torch.autograd.profiler import profile
@@ -30,8 +31,8 @@ def parts(*, repeats: int = 7, **sizes: Any) -> dict[str, Any]:
     with using_threads(work.threads):
         dense = dense_steps(work)["channels_last"]
         sparse, _ = sparse_step(work)
-        for _ in range(2):
-            dense(), sparse()
+        for call in (dense, sparse) * 2:
+            call()
         rounds = [(_dense_parts(dense), _sparse_parts(sparse)) for _ in range(repeats)]
     return {
         name: {part: statistics.median(r[number][part] for r in rounds) for part in PARTS}
@@ -65,13 +66,15 @@ def _dense_parts(step: Callable[[], None]) -> dict[str, float]:
 
 def _sparse_parts(step: Callable[[], None]) -> dict[str, float]:
     watch = Stopwatch()
-    parts = {
+    owners = {
         (SparseConvolution, "forward"): "forward",
         (SparseConvolution, "input_gradient"): "backward",
         (SparseConvolution, "weight_gradient"): "backward",
         (SparseSGD, "step"): "update",
     }
-    with watch.timing(parts):
+    with ExitStack() as stack:
+        for (owner, name), part in owners.items():
+            stack.enter_context(watch.timing(part, owner, name))
         start = time.perf_counter()
         step()
         total = 1000 * (time.perf_counter() - start)

@@ -29,8 +29,8 @@ def alternating(calls: dict[str, Callable[[], None]], repeats: int) -> Rounds:
     What else the machine does meanwhile hits all of them alike. Each is called twice before, to warm up.
     """
     taken = Rounds(calls)
-    for call in calls.values():
-        call(), call()
+    for call in [*calls.values()] * 2:
+        call()
     for _ in range(repeats):
         for name, call in calls.items():
             start, cpu = time.perf_counter(), time.process_time()
@@ -63,16 +63,14 @@ class Stopwatch:
         return timed
 
     @contextmanager
-    def timing(self, parts: dict[tuple[type, str], str]) -> Iterator[None]:
-        """Time these methods, each (class, name) as its part, inside the block."""
-        kept = {(owner, name): getattr(owner, name) for owner, name in parts}
+    def timing(self, part: str, owner: type, name: str) -> Iterator[None]:
+        """A context in which calls of the method `name` of `owner` are timed as `part`."""
+        method = getattr(owner, name)
+        setattr(owner, name, self.wrap(part, method))
         try:
-            for (owner, name), part in parts.items():
-                setattr(owner, name, self.wrap(part, kept[owner, name]))
             yield
         finally:
-            for (owner, name), method in kept.items():
-                setattr(owner, name, method)
+            setattr(owner, name, method)
 
 
 def median_ratio(slow: list[float], fast: list[float]) -> float:

@@ -1,7 +1,8 @@
 """The command line, `sparcl-lite`.
 
-Results go to stdout, progress to stderr; wrong input ends with one line on stderr and exit code 2. The commands are in
-`training`, `reports`, `bench` and `upkeep`.
+`--plugin FILE_OR_MODULE`, anywhere and repeatable, imports code that registers names. Results go to stdout, progress
+to stderr; wrong input ends with one line on stderr and exit code 2. The commands are in `training`, `reports`,
+`bench` and `upkeep`.
 """
 
 import logging
@@ -13,12 +14,14 @@ from pydantic import ValidationError
 
 from sparcl_lite.cli import bench, reports, training, upkeep
 from sparcl_lite.errors import KitError
+from sparcl_lite.plugins import load
 
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Reproduce sparse continual learning: run, compare with the papers, judge their claims.",
+    help="Reproduce sparse continual learning: run, compare with the papers, judge their claims.\n\n"
+    "--plugin FILE_OR_MODULE, repeatable, anywhere: imports your code that registers names.",
 )
 app.add_typer(training.app)
 app.add_typer(reports.app)
@@ -36,6 +39,8 @@ def main() -> None:
     logging.getLogger("sparcl_lite").setLevel(logging.INFO)
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
+        sys.argv[1:], plugins = _without_plugins(sys.argv[1:])
+        load(plugins)
         sys.exit(app(prog_name="sparcl-lite", standalone_mode=False))
     except UsageError as error:
         _fail(_usage(error, sys.argv[1:]))
@@ -47,6 +52,20 @@ def main() -> None:
         _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):  # older versions of typer turn the first into the second
         sys.exit(130)
+
+
+def _without_plugins(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments without `--plugin X`, which may stand anywhere, and every X."""
+    rest, plugins, given = [], [], iter(arguments)
+    for argument in given:
+        name, _, value = argument.partition("=")
+        if name != "--plugin":
+            rest.append(argument)
+        elif value or (value := next(given, "")):
+            plugins.append(value)
+        else:
+            raise KitError("--plugin: needs a file or a module")
+    return rest, plugins
 
 
 def _usage(error: UsageError, arguments: list[str]) -> str:

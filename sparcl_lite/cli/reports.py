@@ -94,12 +94,13 @@ def reproduce(
     from sparcl_lite.notebook import notebooks_folder
     from sparcl_lite.papers.registry import judged as judged_claims
     from sparcl_lite.report import agreement, site
+    from sparcl_lite.report.notebooks import select
     from sparcl_lite.report.tables import scoreboard, verdict_line
     from sparcl_lite.runs.store import Store
 
     output = output.absolute()
     store = Store(output / "store")
-    chosen = site.select(notebooks or [])
+    chosen = select(notebooks or [])
     store.check_usable(needed_bytes=2**26)
     values = {
         "profile": profile,
@@ -123,13 +124,14 @@ def reproduce(
 
 @app.command()
 def render(notebooks: Annotated[list[str] | None, typer.Argument(help="names; all when left out")] = None) -> None:
-    """Re-render the committed notebooks, figures/ and the README's tables from the committed results/.
+    """Re-render the committed notebooks, figures/ and the tables of README.md and docs/ from the committed results/.
 
     Example: sparcl-lite render sparcl_table1
     """
     from sparcl_lite.report import site
+    from sparcl_lite.report.notebooks import select
 
-    site.render(site.select(notebooks or ["all"]))
+    site.render(select(notebooks or ["all"]))
 
 
 def _print_scoreboard(judged: list) -> None:

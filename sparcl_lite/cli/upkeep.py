@@ -33,9 +33,9 @@ def data_verify(
     Example: sparcl-lite data verify digits
     """
     from sparcl_lite.data.sources import verify
-    from sparcl_lite.data.specs import SPECS
+    from sparcl_lite.registry import DATASETS
 
-    for name in names or SPECS:
+    for name in names or DATASETS:
         try:
             print(verify(_known_dataset(name)))
         except KitError as error:
@@ -100,8 +100,8 @@ def store_export(
 
 
 def _known_dataset(name: str) -> str:
-    from sparcl_lite.data.specs import SPECS
+    from sparcl_lite.registry import DATASETS
 
-    if name not in SPECS:
-        raise KitError(f"dataset = {name!r}: unknown; allowed: {', '.join(SPECS)}")
+    if name not in DATASETS:
+        raise KitError(f"dataset = {name!r}: unknown; allowed: {', '.join(DATASETS)}")
     return name

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from sparcl_lite.config.base import Frozen
+from sparcl_lite.config.base import Frozen, is_stored
 from sparcl_lite.registry import CLUSTERERS
 
 SIMULATED = "simulated"
@@ -37,7 +37,7 @@ class ClusteringConfig(Frozen):
     @field_validator("method")
     @classmethod
     def _known(cls, name: str, info: ValidationInfo) -> str:
-        if not (info.context and info.context.get("stored")):
+        if not is_stored(info):
             CLUSTERERS.entry(name)
         return name
 
@@ -45,8 +45,7 @@ class ClusteringConfig(Frozen):
     @classmethod
     def _identify(cls, given: Any, info: ValidationInfo) -> Any:
         """What comes from a store keeps the identity that it had."""
-        stored = info.context and info.context.get("stored")
-        if stored or not isinstance(given, dict) or given.get("method") not in CLUSTERERS:
+        if is_stored(info) or not isinstance(given, dict) or given.get("method") not in CLUSTERERS:
             return given
         identity = CLUSTERERS.entry(given["method"]).identity
         return given | {"registered": {"method": identity} if identity else {}}

@@ -188,7 +188,7 @@ def _gradient(block: Any, labels: np.ndarray, W: np.ndarray, targets: np.ndarray
 
 
 def _dense_gradient(block, labels, W, targets) -> tuple[np.ndarray, np.ndarray]:
-    """As `_gradient`, a few rows at a time: read from memory once, the second product finds them in the cache."""
+    """As `_gradient`, a few rows at a time, so that the second product finds them in the cache."""
     rows = max(1, SMALL_PRODUCT // W.size)
     total, sums = np.zeros(W.T.shape, W.dtype), np.zeros(W.shape[1])
     for start in range(0, len(block), rows):

@@ -28,8 +28,8 @@ def spectral_embedding(squared_distances: np.ndarray, size: int, sigma: float) -
 def _further_eigenvectors(affinity: np.ndarray, trivial: np.ndarray, count: int) -> np.ndarray:
     """The `count` largest eigenvectors but the known first one, (m, count); `affinity` is overwritten.
 
-    With a large sigma the eigenvalues differ by 1e-10 around -1 / (m - 1), where no iteration would tell them apart:
-    that shift is taken out, and the known eigenvector with it, so that they are large beside what is left.
+    With a large sigma the eigenvalues lie within 1e-10 of -1 / (m - 1), too close for an iteration to separate. So that
+    shift and the known eigenvector are subtracted first: the differences are large relative to what remains.
     """
     if count == 0:
         return np.empty((len(trivial), 0))

@@ -29,8 +29,8 @@ class Gap:
 def grid_of_s(features: int) -> np.ndarray:
     """As many values of s as K-sparse has of eta, from 1.2 to 2 sqrt(features), evenly on a logarithmic scale.
 
-    From sqrt(features) on nothing is bound. The authors' package ends at 0.9 sqrt(features), where the gap may still
-    grow: here its largest value is never at the grid's end.
+    From sqrt(features) on the bound has no effect. The authors' package ends at 0.9 sqrt(features), where the gap may
+    still grow. This grid goes further, so that the largest gap is never at its end.
     """
     return np.geomspace(1.2, 2 * np.sqrt(features), len(FRACTIONS))
 

@@ -57,8 +57,8 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
     centroids_ : mu, (k, h)
     selected_features_ : indices of the features whose row of W is not zero, the largest norm first
     criterion_ : `1/2 ||Y mu - A W||_F^2` of what the loops start from, then after every loop, (n_iter_ + 1,)
-    relative_criterion_ : after every loop the same over `1/2 ||A W||_F^2`, (n_iter_,): with free centroids the share of
-        the projected samples' sum of squares that lies within clusters, free of the scale, which shrinks
+    relative_criterion_ : after every loop the same over `1/2 ||A W||_F^2`, (n_iter_,): with free centroids the
+        within-cluster share of the projected samples' sum of squares, which does not depend on the scale of W
     l1_norm_, constraint_active_ : of W, and whether the constraint is what limits it
     initial_labels_, initial_embedding_ : what the loops started from: (m,), (m, h)
     mean_, norm_ : column means and spectral norm of X

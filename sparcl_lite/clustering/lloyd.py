@@ -30,9 +30,9 @@ def anchors(labels: np.ndarray, k: int, h: int) -> np.ndarray:
 def penalised(Z: np.ndarray, centroids: np.ndarray, goals: np.ndarray, penalty: float) -> Assignment:
     """Minimise `sum_i 1/2 ||mu[l_i] - z_i||^2 + penalty/2 ||mu[l_i] - goals[l_i]||^2` over labels and mu by turns.
 
-    Every cluster feels the pull of its row of `goals` (k, h) in proportion to its size; a pull of the same weight on
-    all would leave the small ones far out and let the largest take in everything. An empty cluster gets the sample
-    nearest to its centroid.
+    Every centroid is drawn to its row of `goals` (k, h) with a weight in proportion to the cluster's size. The same
+    weight for all would keep small clusters away from their samples, and the largest would take in everything. An empty
+    cluster gets the sample nearest to its centroid.
     """
     labels = None
     for _ in range(LLOYD_ITERATIONS):

@@ -30,8 +30,8 @@ def eta_path(estimator: KSparse, X: Any, etas: Iterable[float] | None = None) ->
 def choose_eta(path: pd.DataFrame) -> float:
     """The smallest eta of a path, thus the fewest features, whose silhouette is within 0.01 of the best.
 
-    A handful of features makes tight groups that mean nothing, and the more so the fewer they are: what lies before the
-    first rise of the silhouette is left out. Raises ValueError when it never rises.
+    A handful of features makes tight groups that mean nothing, so the silhouette is also high with very few features.
+    Values before its first rise are therefore left out. Raises ValueError when it never rises.
     """
     path = path.sort_values("eta")
     rising = path[(path["silhouette"].diff() > 0).cummax()]

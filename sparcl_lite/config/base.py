@@ -1,9 +1,13 @@
 """What every configuration is: frozen, without unknown fields, and with or without the quirks of its authors' code."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationInfo, model_validator
+
+from sparcl_lite.registry import STRATEGIES
+
+STORED = "stored"  # in the context of a validation: what is read was valid when it was written
 
 
 class Frozen(BaseModel):
@@ -14,13 +18,18 @@ class Frozen(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _prepare(cls, given: Any) -> Any:
-        return cls._filled(plain(given)) if isinstance(given, dict) else given
+    def _prepare(cls, given: Any, info: ValidationInfo) -> Any:
+        return cls._filled(plain(given), is_stored(info)) if isinstance(given, dict) else given
 
     @classmethod
-    def _filled(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _filled(cls, given: dict[str, Any], stored: bool) -> dict[str, Any]:
         """What was given, and what stands in for the fields left open."""
         return cls.official | given if given.get("variant") == "official" else given
+
+
+def is_stored(info: ValidationInfo) -> bool:
+    """Whether what is validated comes from a store, where names may stand that are not registered now."""
+    return bool(info.context and info.context.get(STORED))
 
 
 def plain(value: Any) -> Any:
@@ -34,3 +43,46 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+class Parameters(Frozen):
+    """Base of a method's own fields, which stand beside those of every run: `RunConfig(method="er", beta=0.5)`."""
+
+
+class Sparse(Frozen):
+    """Base of a strategy's fields: which kind it is, and the share of zeros among the prunable weights.
+
+    What a run will cost depends on its densities and on the share of the data that it presents: a subclass has its
+    own.
+    """
+
+    kind: str
+    sparsity: float = Field(0.75, ge=0, lt=1)
+
+    @property
+    def weight_density(self) -> float:
+        """Nominal density of the prunable layers."""
+        return 1 - self.sparsity
+
+    @property
+    def gradient_density(self) -> float:
+        """Nominal density of the prunable layers' weight gradients."""
+        return self.weight_density
+
+
+class UnknownSparse(Sparse):
+    """Fields of a strategy that is not registered in this process, as a stored result has them."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def _of_its_kind(given: Any, info: ValidationInfo) -> Any:
+    if not isinstance(given, dict):
+        return given
+    given = {"kind": "sparcl"} | given
+    if is_stored(info) and given["kind"] not in STRATEGIES:
+        return UnknownSparse.model_validate(given)
+    return STRATEGIES.entry(given["kind"]).facts["config"].model_validate(given, context=info.context)
+
+
+AnySparse = Annotated[SerializeAsAny[Sparse], BeforeValidator(_of_its_kind)]

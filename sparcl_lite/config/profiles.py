@@ -5,15 +5,15 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from sparcl_lite.config.sparse import Sparse
-from sparcl_lite.data.specs import SPECS
+from sparcl_lite.config.base import Sparse
+from sparcl_lite.registry import DATASETS
 
 PROFILES = ("smoke", "lite", "paper")
 INNER = "sparse."  # how a rule names a field of `sparse`
 
 
 @cache
-def _rules() -> dict[str, list[dict]]:
+def _rules() -> dict[str, list[tuple[dict, dict]]]:
     return tomllib.loads(resources.files("sparcl_lite").joinpath("profiles.toml").read_text())
 
 
@@ -24,25 +24,30 @@ def _lookup(values: dict[str, Any], dotted: str) -> Any:
 
 
 def resolve(profile: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What was given, and the profile's values for the rest, those of the fields of `sparse` among them."""
+    """What was given, and the profile's values for the rest, those of the fields of `sparse` among them.
+
+    Of a registered data set all images are used.
+    """
     defaults: dict[str, Any] = {"method": "der++"}
-    rules = _rules()
-    for rule in rules[profile] + rules["every"]:
+    for when, values in _rules()[profile] + _rules()["every"]:
         known = defaults | given
-        if all(_lookup(known, key) == value for key, value in rule.get("when", {}).items()):
-            defaults |= rule["set"]
+        if all(_lookup(known, key) == value for key, value in when.items()):
+            defaults |= values
     inner = {name.removeprefix(INNER): defaults.pop(name) for name in list(defaults) if name.startswith(INNER)}
     filled = defaults | given
     if inner and isinstance(sparse := filled.get("sparse"), Sparse):
         filled["sparse"] = inner | sparse.model_dump(include=sparse.model_fields_set | {"kind"})
-    return _split_of_classes(filled) | filled
+    return _of_dataset(filled, given) | filled
 
 
-def _split_of_classes(filled: dict[str, Any]) -> dict[str, int]:
+def _of_dataset(filled: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """The data set's usual tasks; with disjoint pre-training half of them (rounded down) are kept for that."""
-    spec = SPECS.get(filled["dataset"]) if isinstance(filled["dataset"], str) else None
-    if spec is None:
+    if filled["dataset"] not in DATASETS:
         return {"tasks": 1}
+    entry = DATASETS.entry(filled["dataset"])
+    spec = entry.value
+    if entry.identity and "images_per_class" not in given:
+        filled["images_per_class"] = 0
     if filled.get("pretraining") != "disjoint":
         return {"tasks": spec.tasks}
     size = len(spec.classes) // spec.tasks

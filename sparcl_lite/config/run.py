@@ -1,47 +1,41 @@
 """`RunConfig`: everything that decides the numbers of a training run."""
 
-import hashlib
-import json
-from contextlib import suppress
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    ConfigDict,
     Field,
-    TypeAdapter,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
 
-from sparcl_lite.config.base import Frozen
-from sparcl_lite.config.lightcl import LightCL
-from sparcl_lite.config.networks import ARCHITECTURES, UNFROZEN, boundaries
+from sparcl_lite.config.base import AnySparse, Frozen, Sparse, is_stored
+from sparcl_lite.config.key import key_of
 from sparcl_lite.config.profiles import PROFILES, resolve
-from sparcl_lite.config.sparse import AnySparse, SparCL
-from sparcl_lite.data.specs import SPECS
+from sparcl_lite.registry import DATASETS, METHODS, OF_FIELD, STRATEGIES, entries_of
 
-SCHEMA_VERSION = 2  # part of every key: raise it when the same configuration, or a default, would give other numbers
-VERSIONS = {"lightcl": 3, "sparcl": 3, "rigl": 3}  # the same for one method, or one kind of sparse training, alone
-REPLAY_METHODS = ("agem", "icarl", "fdr", "er", "der", "der++", "lightcl")
-SHARING_METHODS = ("agem", "fdr")  # that replay an equal share of the buffer for each task
-METHODS = ("sgd", "joint", "ewc", "lwf", "packnet", "lps", "pnn", *REPLAY_METHODS)
-PACKING_METHODS = ("packnet", "lps")
-TASK_AWARE_METHODS = (*PACKING_METHODS, "pnn")
-FREEZING_METHODS = ("sgd", "er", "lightcl")
-DENSE_METHODS = (*PACKING_METHODS, "pnn", "lightcl")  # that no sparse strategy goes with
-SPARSE = TypeAdapter(AnySparse)
+UNFROZEN = "none"  # as the boundary of freezing: every block trains
 MIN_CHANNELS = 8  # with fewer, torch 2.14's CPU convolutions corrupt memory
 
 Count = Annotated[int, Field(ge=1)]
 
 
 class RunConfig(Frozen):
-    """One training run: data, network, method, sparsity and seed. Fields left open come from `profile`."""
+    """One training run: data, network, method, sparsity and seed. Fields left open come from `profile`.
+
+    The fields of the method's own (its `Parameters`, e.g. `alpha` of DER++) stand beside these: they are given, read
+    and printed alike.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     profile: Literal[PROFILES] = "lite"
     dataset: str
-    method: Literal[METHODS] = "der++"
+    method: str = "der++"
     sparse: AnySparse | None = None
     seed: int = Field(0, ge=0, lt=2**31)
     # data
@@ -49,11 +43,10 @@ class RunConfig(Frozen):
     images_per_class: int = Field(ge=0, description="training images a class; 0 means all")
     class_order: Literal["native", "shuffled"]
     holdout: Literal["test", "validation"] = Field(
-        "test",
-        description="evaluated on: the test set, or 20 % of the training data left out of training",
+        "test", description="evaluated on: the test set, or 20 % of the training data left out of training"
     )
     # network
-    network: Literal["small", "resnet18"]
+    network: str
     width: int = Field(
         ge=MIN_CHANNELS, le=1024, description="channels of the first stage; with fewer, CPU convolutions go wrong"
     )
@@ -82,36 +75,52 @@ class RunConfig(Frozen):
     buffer_size: int = Field(ge=0, strict=True, description="samples; strict: rules of the profiles look at it")
     replay_batch_size: int = Field(ge=2)
     replay_from_task: int = Field(0, ge=0)
-    merge_batches: bool = Field(True, description="ER: one batch (and one batch norm) of current and replayed")
-    alpha: float = Field(ge=0, description="DER, DER++: weight of the logits' MSE; LwF: of the distillation")
-    beta: float = Field(ge=0, description="DER++, unmerged ER: weight of the replayed CE; LightCL: of what is held")
     engine: Literal["dense", "auto", "sparse"] = Field(
         "dense",
         description="what runs the network: PyTorch's dense layers, kernels for the nonzero weights, or what is faster",
     )
-    # other methods
-    penalty: float = Field(0.0, ge=0, description="EWC: weight of the quadratic penalty; LPS: of ADMM's")
-    gamma: float = Field(1.0, ge=0, description="EWC: decay of the Fisher information from task to task")
-    temperature: float = Field(2.0, gt=0, description="LwF: of the distilled probabilities")
-    weight_decay: float = Field(0.0, ge=0, description="LwF, iCaRL: weight of |theta|^2 in the loss")
-    lightcl: LightCL = LightCL()
+    registered: dict[str, str] = Field({}, description="identity of what a user registered; filled in by itself")
 
     @classmethod
-    def _filled(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _filled(cls, given: dict[str, Any], stored: bool) -> dict[str, Any]:
         profile = given.get("profile", "lite")
         if profile not in PROFILES:
             raise ValueError(f"profile = {profile!r} is unknown; allowed: {', '.join(PROFILES)}")
+        if stored:
+            return cls._as_stored(given)
         if isinstance(given.get("sparse"), dict):
-            given = given | {"sparse": {"kind": "sparcl"} | given["sparse"]}
-            with suppress(ValidationError):  # told with the field's place when the field itself is validated
-                given["sparse"] = SPARSE.validate_python(given["sparse"])
-        return resolve(profile, given)
+            given = given | {"sparse": cls._sparse(given["sparse"])}
+        filled = resolve(profile, given)
+        own = METHODS[filled["method"]].Parameters
+        if unknown := [name for name in given if name not in cls.model_fields | own.model_fields]:
+            raise ValueError(_unknown(unknown[0], filled["method"]))
+        values = own.model_validate({name: filled[name] for name in own.model_fields if name in filled})
+        common = {name: value for name, value in filled.items() if name in cls.model_fields}
+        return common | dict(values) | {"registered": _identities(filled)}
 
-    @field_validator("dataset")
     @classmethod
-    def _known_dataset(cls, name: str) -> str:
-        if name not in SPECS:
-            raise ValueError(f"unknown; allowed: {', '.join(SPECS)}")
+    def _as_stored(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What a store holds, without fields of other methods, which older versions wrote for every run."""
+        if given["method"] not in METHODS:
+            return given
+        own = METHODS[given["method"]].Parameters
+        values = own.model_validate({name: given[name] for name in own.model_fields if name in given})
+        return {name: value for name, value in given.items() if name in cls.model_fields} | dict(values)
+
+    @classmethod
+    def _sparse(cls, given: dict[str, Any]) -> Sparse | dict[str, Any]:
+        """The strategy's fields as rules of the profiles look at them; what is wrong is told with the field's place."""
+        given = {"kind": "sparcl"} | given
+        try:
+            return STRATEGIES.entry(given["kind"]).facts["config"].model_validate(given)
+        except (ValidationError, ValueError):
+            return given
+
+    @field_validator("dataset", "method", "network")
+    @classmethod
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        if not is_stored(info):
+            OF_FIELD[info.field_name].entry(name)
         return name
 
     @field_validator("tasks", mode="wrap")
@@ -126,7 +135,9 @@ class RunConfig(Frozen):
         return len(tasks) if isinstance(tasks, tuple) and len(set(tasks)) == 1 else tasks
 
     @model_validator(mode="after")
-    def _check_together(self) -> "RunConfig":
+    def _check_together(self, info: ValidationInfo) -> "RunConfig":
+        if is_stored(info):
+            return self
         if self.classes < 1 or sum(self.task_classes) != self.classes:
             said = f"{self.tasks} does not divide the {self.classes} classes of {self.dataset}"
             if isinstance(self.tasks, tuple):
@@ -135,45 +146,13 @@ class RunConfig(Frozen):
             raise ValueError(f"tasks = {said}; allowed: {allowed}")
         if self.drop_last and self.even_batches:
             raise ValueError("drop_last = True: with even_batches there is no smaller batch to drop; switch one off")
-        if self.method in REPLAY_METHODS and self.buffer_size < 2:
-            raise ValueError(
-                f"buffer_size = {self.buffer_size}, but {self.method!r} replays batches; allowed: 2 or more"
-            )
-        if self.method in SHARING_METHODS and self.buffer_size < 2 * self.task_count:
-            share, needed = self.buffer_size // self.task_count, 2 * self.task_count
-            raise ValueError(
-                f"buffer_size = {self.buffer_size}: {self.method} keeps {share} samples of each of {self.task_count} "
-                f"tasks, and batch norm needs 2; allowed: {needed} or more"
-            )
-        if self.method == "icarl" and self.buffer_size < self.classes:
-            raise ValueError(
-                f"buffer_size = {self.buffer_size}: icarl keeps one sample of each of {self.classes} classes"
-            )
+        self._check_pretraining()
+        METHODS[self.method].check(self)
+        if self.sparse:
+            STRATEGIES[self.sparse.kind].check(self)
         return self
 
-    @model_validator(mode="after")
-    def _check_sparse(self) -> "RunConfig":
-        if self.sparse and self.method in DENSE_METHODS:
-            raise ValueError(f"sparse = {self.sparse.kind!r}: {self.method!r} has its own ways; switch sparse off")
-        if isinstance(self.sparse, SparCL) and self.sparse.ddr and self.epochs * self.sparse.cutoff < 1:
-            raise ValueError(f"epochs = {self.epochs} ends before the first removal of DDR; switch ddr off")
-        return self
-
-    @model_validator(mode="after")
-    def _check_frozen(self) -> "RunConfig":
-        allowed = boundaries(self.network)
-        if self.freeze not in allowed:
-            raise ValueError(f"freeze = {self.freeze!r}: unknown in {self.network}; allowed: {', '.join(allowed)}")
-        if self.freeze == UNFROZEN:
-            return self
-        if self.method not in FREEZING_METHODS:
-            raise ValueError(f"freeze = {self.freeze!r}: allowed with {', '.join(FREEZING_METHODS)} only")
-        if self.sparse or self.engine != "dense":
-            raise ValueError(f"freeze = {self.freeze!r} needs dense layers: switch sparse off, and engine to dense")
-        return self
-
-    @model_validator(mode="after")
-    def _check_pretraining(self) -> "RunConfig":
+    def _check_pretraining(self) -> None:
         if (self.pretraining == "disjoint") != bool(self.pretraining_classes):
             raise ValueError(
                 f"pretraining_classes = {self.pretraining_classes} with pretraining = {self.pretraining!r}; "
@@ -181,27 +160,11 @@ class RunConfig(Frozen):
             )
         if self.pretraining == "cifar100" and self.dataset != "cifar10":
             raise ValueError("pretraining = 'cifar100' is for dataset = 'cifar10'; allowed here: none, disjoint")
-        return self
-
-    @model_validator(mode="after")
-    def _check_pruning(self) -> "RunConfig":
-        if self.method != "lightcl" or not self.lightcl.prune:
-            return self
-        stages = len(ARCHITECTURES[self.network]["blocks"])
-        if len(self.lightcl.prune) != stages:
-            raise ValueError(
-                f"lightcl.prune has {len(self.lightcl.prune)} shares; allowed: one for each of {stages} stages"
-            )
-        if min(self.kept_channels) < MIN_CHANNELS:
-            raise ValueError(
-                f"lightcl.prune leaves {min(self.kept_channels)} of a stage's channels; allowed: {MIN_CHANNELS} or more"
-            )
-        return self
 
     @property
     def classes(self) -> int:
         """Classes of the stream, which is the width of the head."""
-        return len(SPECS[self.dataset].classes) - self.pretraining_classes
+        return len(DATASETS[self.dataset].classes) - self.pretraining_classes
 
     @property
     def task_classes(self) -> tuple[int, ...]:
@@ -214,41 +177,25 @@ class RunConfig(Frozen):
         return len(self.task_classes)
 
     @property
-    def stage_widths(self) -> tuple[int, ...]:
-        """Channels of each stage, before any pruning."""
-        return tuple(self.width * 2**stage for stage in range(len(ARCHITECTURES[self.network]["blocks"])))
-
-    @property
-    def kept_channels(self) -> tuple[int, ...]:
-        """Channels that LightCL's pruning leaves in each stage."""
-        if self.method != "lightcl" or not self.lightcl.prune:
-            return self.stage_widths
-        extra = self.lightcl.extra_channel
-        shares = zip(self.stage_widths, self.lightcl.prune, strict=True)
-        return tuple(min(width, int(width * (1 - share) + 0.5) + extra) for width, share in shares)
-
-    def boundary(self, task: int) -> str:
-        """The last block that does not train in this task (counted from 0)."""
-        if task > 0 or self.freeze == UNFROZEN:
-            return self.freeze
-        if not self.freeze_first_task:
-            return UNFROZEN
-        recovers = self.method == "lightcl" and self.lightcl.prune and self.lightcl.recover
-        allowed = boundaries(self.network)
-        return allowed[allowed.index(self.freeze) - bool(recovers)]
-
-    def canonical(self) -> dict[str, Any]:
-        """Everything that decides the numbers of the run, as plain JSON values.
-
-        Fields at their declared default are left out, so a field added later leaves the keys of old results alone.
-        """
-        values = self.model_dump(mode="json", exclude={"profile"}, exclude_defaults=True)
-        return values | ({"sparse": values["sparse"] | {"kind": self.sparse.kind}} if self.sparse else {})
+    def own(self) -> dict[str, Any]:
+        """The fields of the method's own."""
+        return dict(self.model_extra or {})
 
     @property
     def key(self) -> str:
-        """Content address of the run: a hash of the canonical configuration and the schema version."""
-        parts = (self.method, self.sparse and self.sparse.kind)
-        version = max(VERSIONS.get(part, SCHEMA_VERSION) for part in parts)
-        text = json.dumps([version, self.canonical()], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        """Content address of the run: a hash of all that decides its numbers."""
+        return key_of(self)
+
+
+def _unknown(name: str, method: str) -> str:
+    """What is said of a field that neither every run nor this method has."""
+    others = [other for other in METHODS if name in METHODS[other].Parameters.model_fields]
+    if others:
+        return f"{name} is not a parameter of {method}; allowed with {', '.join(others)}"
+    return f"{name} is not a parameter of this configuration"
+
+
+def _identities(filled: dict[str, Any]) -> dict[str, str]:
+    """The identity of each part of a run that a user registered, by the name of its field."""
+    found = entries_of(SimpleNamespace(**dict.fromkeys(OF_FIELD) | filled))
+    return {field: entry.identity for field, entry in found.items() if entry.identity}

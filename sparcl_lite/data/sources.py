@@ -21,10 +21,10 @@ from sparcl_lite.data.download import MissingData, RemoteFile, data_dir, find, o
 from sparcl_lite.data.formats import Arrays
 from sparcl_lite.data.specs import BUNDLED, SPECS, DatasetSpec
 from sparcl_lite.paths import folder
+from sparcl_lite.registry import DATASETS
 
 __all__ = [
     "SOURCES",
-    "SPECS",
     "Dataset",
     "DatasetSpec",
     "MissingData",
@@ -96,7 +96,10 @@ def load(name: str, data_dir: Path | None = None, *, download: bool = True) -> D
     MissingData
         If it is absent or damaged; the message is one line and says what to do.
     """
-    spec = _spec(name)
+    entry = DATASETS.entry(name)
+    spec = entry.value
+    if "dataset" in entry.facts:  # of a user's own
+        return entry.facts["dataset"]
     if name in SOURCES:
         arrays = _downloaded(spec, _directory(data_dir), download)
     else:
@@ -131,12 +134,6 @@ def verify(name: str, data_dir: Path | None = None) -> str:
         find(name, file, directory)
     train, test = (len(split.labels) for split in (dataset.train, dataset.test))
     return f"{name}: ok, {train:,} training and {test:,} test images"
-
-
-def _spec(name: str) -> DatasetSpec:
-    if name not in SPECS:
-        raise ValueError(f"dataset = {name!r}: allowed are {', '.join(SPECS)}")
-    return SPECS[name]
 
 
 def _directory(given: Path | None) -> Path:
@@ -249,3 +246,7 @@ def _check(spec: DatasetSpec, arrays: Arrays) -> None:
             raise MissingData(
                 f"{spec.name}: {split} labels are not {count} numbers from 0 to {len(spec.classes) - 1}, each used"
             )
+
+
+for _spec in SPECS:
+    DATASETS.register(_spec.name, _spec)

@@ -17,7 +17,7 @@ class DatasetSpec:
     Attributes
     ----------
     name : what `sources.load` takes
-    channels, size : images are ``(channels, size, size)``
+    channels, size : images are ``(channels, size, size)``, or ``(channels, *size)`` where they are not square
     classes : names of the classes, in the order of their labels
     tasks : number of tasks that the classes are split into by default
     train_images, test_images : images in each split
@@ -27,7 +27,7 @@ class DatasetSpec:
 
     name: str
     channels: int
-    size: int
+    size: int | tuple[int, int]
     classes: tuple[str, ...]
     tasks: int
     train_images: int
@@ -64,7 +64,7 @@ _CIFAR100 = _names(
     """
 )
 
-_SPECS = (
+SPECS = (
     # 8x8 pixels: a crop by one pixel is 1/8 of the width, as 4 of 32 in CIFAR. A mirrored digit is
     # not a digit.
     DatasetSpec(
@@ -147,5 +147,3 @@ _SPECS = (
         flip=True,
     ),
 )
-
-SPECS: dict[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}

@@ -1,4 +1,4 @@
-"""What `engine = "auto"` runs: each layer whichever way was faster when tried, and all of it only if that pays."""
+"""What `engine = "auto"` runs: each layer in the way that was faster when timed, and PyTorch where that was faster."""
 
 import logging
 import statistics

@@ -83,7 +83,7 @@ def input_gradient(layer: SparseConvolution, dz: np.ndarray, dx: np.ndarray, blo
 
 
 def _overlap(start: int, step: int, count: int, size: int) -> tuple[int, int, int]:
-    """First place of start, start + step, ... inside [0, size), and the numbers of the first and past the last one."""
+    """The first of start, start + step, ... inside [0, size), and the range of their indices that lie inside."""
     skipped = -(-max(0, -start) // step)
     last = min(count, -(-(size - start) // step))
     return start + skipped * step, skipped, last

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparcl_lite.engine.choice import Choice
+from sparcl_lite.engine.contract import Masking
 from sparcl_lite.engine.kernels.index import scatter
 from sparcl_lite.engine.layers import EVERYTHING
 from sparcl_lite.engine.passes import Pass
 from sparcl_lite.engine.trunk import Trunk, Unit
 from sparcl_lite.models import ResNet
-from sparcl_lite.sparsity.base import Strategy
 
 EVALUATED = 64  # samples that an evaluation takes at a time: it needs no more memory than a training step
 
@@ -22,14 +22,14 @@ EVALUATED = 64  # samples that an evaluation takes at a time: it needs no more m
 class SparseEngine:
     """Runs a network's trunk on its nonzero weights only; `strategy` says which exist and whose gradient is wanted.
 
-    Methods, strategies and checkpoints see dense parameters with zeros, and dense gradients; while an optimiser is
-    `holding`, weights and gradients are kept only where weights exist, unless somebody asks for more (see `SparseSGD`).
-    `every_gradient` is for methods that look at gradients of weights which do not exist; with `choice` each layer
-    and the whole network run in the way that is faster (see `Choice`).
+    Methods, strategies and checkpoints see dense parameters with zeros, and dense gradients. While an optimiser is
+    `holding`, weights and gradients are stored for the active weights only, unless more are wanted (see `SparseSGD`).
+    `every_gradient` is for methods that read gradients of weights outside the mask. With `choice` each layer and the
+    whole network run in the way that is faster (see `Choice`).
     """
 
     def __init__(
-        self, network: ResNet, strategy: Strategy, *, every_gradient: bool = False, choice: Choice | None = None
+        self, network: ResNet, strategy: Masking, *, every_gradient: bool = False, choice: Choice | None = None
     ):
         self.network, self.strategy, self.every_gradient, self.choice = network, strategy, every_gradient, choice
         self.alone = True  # no other term of the loss adds to the gradients
@@ -45,7 +45,7 @@ class SparseEngine:
         return None
 
     def takes(self, images: Tensor) -> bool:
-        """Whether these images can go this way: float32 on the CPU, with no gradient of their own."""
+        """Whether it can run these images: float32 on the CPU, without a gradient of their own."""
         taken = images.device.type == "cpu" and images.dtype == torch.float32 and not images.requires_grad
         if not taken:
             self.restore()
@@ -119,7 +119,7 @@ class SparseEngine:
         return gradients
 
     def begin_step(self) -> None:
-        """From here to `end_step` gradients of weights are collected, where nobody needs them as `grad`."""
+        """Until `end_step`, collect gradients of weights instead of setting `grad`, where nothing reads `grad`."""
         tried = self.choice is None or bool(self.choice.seconds)
         self.compact = self.holding and self.exact and tried and not self.strategy.reads_gradients
         for unit in self._units():
@@ -138,7 +138,7 @@ class SparseEngine:
         self.compact = False
 
     def restore(self) -> None:
-        """Have all weights where everybody looks for them."""
+        """Write all weights back to the dense parameters."""
         for unit in self._units():
             unit.convolution.restore()
 
@@ -188,7 +188,7 @@ class SparseEngine:
     def _dense(self, unit: Unit) -> Tensor:
         """The gradient of a convolution in the shape and layout of its weight, zero where none was computed.
 
-        Its memory is used again as soon as nobody holds the tensor any more.
+        Its memory is reused once no tensor refers to it.
         """
         convolution = unit.convolution
         held = self.buffers.setdefault(unit.name, [])

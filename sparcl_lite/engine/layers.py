@@ -22,9 +22,9 @@ def flat(tensor: Tensor) -> np.ndarray:
 class SparseConvolution:
     """The nonzero weights of a convolution, where they are, and its three products.
 
-    `mask` says which weights exist (None: all of them), `wanted` of which of these the gradient is needed. `dense`
-    makes it multiply by zeros as well: faster where there are few of them. `collected` is the sum of the gradients
-    since it was emptied, one for each weight that exists; a `released` weight is held in `values` alone.
+    `mask` says which weights are active (None: all of them), `wanted` for which of these the gradient is computed.
+    With `dense` it multiplies by the zeros as well, which is faster where there are few. `collected` is the sum of the
+    gradients since it was emptied, one number for each active weight. A `released` weight is stored in `values` only.
     """
 
     def __init__(self, module: nn.Conv2d, rows: int, columns: int):
@@ -69,7 +69,7 @@ class SparseConvolution:
 
     @property
     def collects(self) -> bool:
-        """Whether gradients can stay compact: of a masked weight that trains, and none of what does not exist."""
+        """Whether gradients can stay compact: the weight is masked and trains, and only active weights are wanted."""
         exist = self.gradient_rows is self.forward_rows or self.places is not None
         return self.mask is not None and exist and not self.dense and self.module.weight.requires_grad
 
@@ -88,21 +88,21 @@ class SparseConvolution:
             self.collected *= flat(mask)[self.forward_rows.source]
 
     def update(self, rate: float) -> None:
-        """weight -= rate * collected, which is empty then."""
+        """weight -= rate * collected; afterwards nothing is collected."""
         if self.collected is not None:
             self.release()
             self.values -= np.float32(rate) * self.collected
         self.collected = None
 
     def release(self) -> None:
-        """Hold the weight as `values` only: what is left of it reads as NaN."""
+        """Store the weight in `values` only: the dense parameter reads as NaN from now on."""
         if not self.released:
             self.read_values()
             weight, self.released = self.module.weight, True
             weight.data = torch.full((), torch.nan).expand(weight.shape)
 
     def restore(self) -> None:
-        """Put the weight back where it was, if it is released."""
+        """Write a released weight back to the dense parameter."""
         if self.released:
             outputs, inputs, height, width = self.module.weight.shape
             memory, self.released = torch.empty(outputs, height, width, inputs), False

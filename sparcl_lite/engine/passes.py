@@ -1,7 +1,7 @@
 """Forward and backward of a `Trunk`, and the memory that they need.
 
-Of a pass only the outputs of the convolutions are kept, once. Every activation is computed again where the backward
-pass needs it, for a few blocks of 16 samples at a time, so that it is still in the cache when it is used.
+A forward pass keeps the outputs of the convolutions only. The backward pass computes every other activation again, for
+a few blocks of 16 samples at a time, so that it is still in the cache when it is used.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from sparcl_lite.engine.kernels.simd import WIDTH
 from sparcl_lite.engine.layers import SparseConvolution
 from sparcl_lite.engine.trunk import Block, Trunk, Unit
 
-GROUP_BYTES = 6_000_000  # of one map: blocks of samples are processed together up to this size
+GROUP_BYTES = 6_000_000  # of one feature map: blocks of samples are processed together up to this size
 NO_FACTORS, NO_MAP = np.empty((0, 0), np.float32), np.empty(0, np.float32)
 
 
@@ -48,9 +48,10 @@ class Pass:
         self.factors, self.factors_shortcut = (aligned(widest * 3 * self.capacity * WIDTH) for _ in range(2))
 
     def _make_states(self) -> None:
-        """States, and memory for the gradients of maps: two for each size of map ("level").
+        """States, and memory for the gradients of activations: two buffers for each size of feature map ("level").
 
-        Of the two, those of all later levels lie within the second: they are done with when it is needed.
+        A level's second buffer shares its memory with the buffers of all later levels: the backward pass has finished
+        with those levels before it needs that buffer.
         """
         self.states, sizes = {}, []
         for unit in self.trunk.units:
@@ -82,7 +83,7 @@ class Pass:
         return blocks_for(samples) <= self.capacity
 
     def try_products(self, unit: Unit) -> None:
-        """The three products of a unit once, on whatever the memory holds: to see how long they take."""
+        """Run the three products of a unit once, on whatever the memory holds, to time them."""
         convolution, self.used = unit.convolution, self.capacity
         first, count = next(self._groups(unit))
         x, dz = self.x[: count * convolution.input_block], self.dz[: count * convolution.gradient_block]
@@ -153,7 +154,7 @@ class Pass:
     # ---- activations, computed where they are needed ------------------------------------------------------------
 
     def _output_of(self, number: int, first: int, count: int) -> np.ndarray:
-        """What comes out of the first so many residual blocks (0: out of the stem), with a border."""
+        """The output of the first so many residual blocks (0: of the stem), with a border."""
         if number == 0:
             return self._activate(norms.RELU, self.trunk.stem, first, count)
         block = self.trunk.blocks[number - 1]
@@ -190,7 +191,7 @@ class Pass:
             stem.convolution.weight_gradient(self._input(first, count), dz, count, first > 0)
 
     def _block_backward(self, number: int, dy: np.ndarray) -> np.ndarray:
-        """The gradient of what goes into a block, past the ReLU before it, from that of what comes out."""
+        """The gradient at a block's input, before the ReLU in front of it, from the gradient at the block's output."""
         block = self.trunk.blocks[number]
         inner, second = self.states[id(block.first)], self.states[id(block.second)]
         d_inner = self.gradients[inner.level][1]
@@ -214,7 +215,7 @@ class Pass:
     def _enter_block(
         self, number: int, dy: np.ndarray, d_inner: np.ndarray, dx: np.ndarray, first: int, count: int
     ) -> None:
-        """The first convolution and the shortcut, backward, and the ReLU before them."""
+        """Backward pass of the first convolution, the shortcut and the ReLU in front of them."""
         block, before = self.trunk.blocks[number], self._before(number)
         x = self._output_of(number, first, count)
         dz = self._before_norm(block.first, d_inner, self.factors, self.dz, first, count)
@@ -252,7 +253,7 @@ class Pass:
         return memory[: np.prod(shape)].reshape(shape)
 
     def _factors(self, state: State, factors: np.ndarray) -> None:
-        """From the sums of the unit's gradient to that of its batch norm, and to the factors of dz."""
+        """From the sums of a unit's gradient: the gradients of its batch norm, and the factors of dz."""
         norm = state.unit.norm
         sizes = np.array(self.chunks, float) * np.prod(state.size[1:])
         norms.gradient_coefficients(
@@ -263,7 +264,7 @@ class Pass:
     def _before_norm(
         self, unit: Unit, dy: np.ndarray, factors: np.ndarray, memory: np.ndarray, first: int, count: int
     ) -> np.ndarray:
-        """The gradient of a convolution's output, with a border, from that of its batch norm's."""
+        """The gradient at a convolution's output, with a border, from the gradient at its batch norm's output."""
         state = self.states[id(unit)]
         dz = memory[: count * unit.convolution.gradient_block]
         norms.input_gradient(dy, state.z, self._shaped(factors, state, 3), dz, first, *state.size)

@@ -1,4 +1,4 @@
-"""SGD of a network whose sparse engine holds weights and gradients only where weights exist."""
+"""SGD of a network whose sparse engine stores weights and gradients of the active weights only."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 class SparseSGD(torch.optim.SGD):
     """Plain SGD of all parameters; as `torch.optim.SGD` where there is no sparse engine.
 
-    Within `with SparseSGD(...) as optimizer` the engine keeps masked weights, and from `zero_grad` to `step` their
-    gradients, as one number for each weight that exists. The dense weight reads as NaN meanwhile, and is back at the
-    end, also after an error.
+    Within `with SparseSGD(...) as optimizer` the engine stores one number for each active weight of a masked layer, and
+    from `zero_grad` to `step` one for its gradient. Meanwhile the dense weight reads as NaN. It is restored at the end,
+    also after an error.
     """
 
     def __init__(self, network: ResNet, lr: float):

@@ -11,7 +11,7 @@ __all__ = ["saved_bytes"]
 def saved_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> int:
     """Bytes of all tensors that `forward` leaves saved for its backward pass, each storage once.
 
-    Parameters of the network, which are held anyway, are not counted; its inputs are, where a layer saves them.
+    Parameters of the network are not counted, because they are held anyway. Its inputs are, where a layer saves them.
     """
     known = {p.untyped_storage().data_ptr() for p in network.parameters()}
     saved: dict[int, int] = {}

@@ -11,10 +11,9 @@ import psutil
 import torch
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.data.specs import SPECS
 from sparcl_lite.measure.flops import costs_of
-from sparcl_lite.methods import METHODS
 from sparcl_lite.models import build
+from sparcl_lite.registry import DATASETS, METHODS
 
 FLOAT_BYTES = 4
 
@@ -26,7 +25,7 @@ def training_memory(config: RunConfig) -> dict[str, int]:
     last task; sparse tensors without their index, maps of the current and all replayed samples of a step. Frozen layers
     hold weights only.
     """
-    costs, spec, sparse = costs_of(config, config.task_count - 1), SPECS[config.dataset], config.sparse
+    costs, spec, sparse = costs_of(config, config.task_count - 1), DATASETS[config.dataset], config.sparse
     trained = [c for c in costs if c.trains]
     method = METHODS[config.method]
     weight_density = sparse.weight_density if sparse else 1.0

@@ -100,8 +100,8 @@ def paired_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval
 def verdict(interval: Interval, bound: float) -> str:
     """What an interval says of the statement "the mean is above `bound`".
 
-    `reproduced`: all of it lies above; `contradicted`: all of it lies below; `inconclusive`: it holds the bound;
-    `not testable here`: there is none.
+    `reproduced`: the whole interval lies above; `contradicted`: the whole interval lies below; `inconclusive`: it
+    contains the bound; `not testable here`: there is no interval.
 
     >>> verdict(Interval(1.0, 0.5, 1.5, n=5), 0.0), verdict(Interval(1.0, -0.5, 2.5, n=5), 0.0)
     ('reproduced', 'inconclusive')
@@ -116,8 +116,8 @@ def verdict(interval: Interval, bound: float) -> str:
 def joint_verdict(verdicts: Iterable[str]) -> str:
     """The verdict on a statement that needs all its comparisons.
 
-    `reproduced` when all are, `contradicted` when one is, `not testable here` when one is not testable, else
-    `inconclusive`. Raises ValueError when there is none.
+    `reproduced` when every comparison is, `contradicted` when one is, `not testable here` when one is, else
+    `inconclusive`. Raises ValueError on no comparison.
     """
     found = set(verdicts)
     if not found:
@@ -150,7 +150,7 @@ def smallest_effect(interval: Interval, level: float = 0.95) -> float | None:
 
 
 def seeds_to_decide(interval: Interval, bound: float, level: float = 0.95) -> int | None:
-    """How many values put the bound outside the interval, if their mean and spread were those of the present ones.
+    """With how many values the bound lies outside the interval, if mean and spread stay as they are.
 
     The smallest n with `t(level, n-1) s / sqrt(n) < |mean - bound|`; None for one value, and above 10,000.
     """

@@ -1,33 +1,15 @@
-"""Continual-learning methods, each reading like its equation. None of them knows of sparse strategies."""
+"""Continual-learning methods, each reading like its equation. None of them knows of sparse strategies.
 
-from sparcl_lite.methods.agem import AGEM
+A method registers itself in its own file; importing this package imports all of them.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
 from sparcl_lite.methods.base import Method
-from sparcl_lite.methods.der import DER, DERpp
-from sparcl_lite.methods.er import ER
-from sparcl_lite.methods.ewc import OnlineEWC
-from sparcl_lite.methods.fdr import FDR
-from sparcl_lite.methods.finetune import SGD, Joint
-from sparcl_lite.methods.icarl import ICaRL
-from sparcl_lite.methods.lightcl import LightCL
-from sparcl_lite.methods.lwf import LwF
-from sparcl_lite.methods.packnet import LPS, PackNet
-from sparcl_lite.methods.pnn import PNN
+from sparcl_lite.registry import METHODS
 
-METHODS: dict[str, type[Method]] = {
-    "sgd": SGD,
-    "joint": Joint,
-    "ewc": OnlineEWC,
-    "lwf": LwF,
-    "packnet": PackNet,
-    "lps": LPS,
-    "pnn": PNN,
-    "agem": AGEM,
-    "icarl": ICaRL,
-    "fdr": FDR,
-    "er": ER,
-    "der": DER,
-    "der++": DERpp,
-    "lightcl": LightCL,
-}
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 
 __all__ = ["METHODS", "Method"]

@@ -6,10 +6,13 @@ from torch import Tensor
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
-from sparcl_lite.methods.base import Method, cross_entropy, earlier_sizes
+from sparcl_lite.losses import cross_entropy
+from sparcl_lite.methods.base import SharedBuffer, earlier_sizes
+from sparcl_lite.registry import METHODS
 
 
-class AGEM(Method):
+@METHODS.register("agem", label="A-GEM")
+class AGEM(SharedBuffer):
     """g <- g - (g.g_ref / |g_ref|^2) g_ref whenever g.g_ref < 0.
 
     g is the gradient of CE on the current batch, g_ref that of CE on a draw from the buffer. The buffer gets M / T
@@ -20,7 +23,6 @@ class AGEM(Method):
     forward_units = 4
     uses_buffer = True
     fills_each_step = False
-    reads_gradients = True
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """CE of the current batch."""
@@ -30,7 +32,7 @@ class AGEM(Method):
     def correct_gradients(self, batch: Batch) -> None:
         """Project the gradients where they would raise the loss on the buffer."""
         for memory in self.replay(batch, draws=1):
-            parameters = list(self.network.parameters())
+            parameters = self.trainable
             loss = cross_entropy(self.network(self.augment(memory.images)), memory.labels)
             reference = torch.autograd.grad(loss, parameters)
             dot = sum((p.grad * r).sum() for p, r in zip(parameters, reference, strict=True))
@@ -44,7 +46,7 @@ class AGEM(Method):
         share = self.config.buffer_size // self.config.task_count
         chosen = task.samples[torch.randperm(len(task.samples), generator=self.buffer.generator)[:share]]
         images, labels = stream.train.images[chosen], stream.train.labels[chosen]
-        self.buffer.add(images, labels, self.network.linear.weight.new_zeros(len(labels), self.config.classes))
+        self.buffer.add(images, labels, self.network.head.weight.new_zeros(len(labels), self.config.classes))
 
     @staticmethod
     def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:

@@ -1,28 +1,18 @@
 """What every continual-learning method is: the hooks that the training loop calls, with their usual behaviour."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparcl_lite.config import RunConfig
+from sparcl_lite.config import Parameters, RunConfig
+from sparcl_lite.config.run import UNFROZEN
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.losses import cross_entropy
+from sparcl_lite.models import Network, layout_of
 from sparcl_lite.replay import Memory, ReservoirBuffer
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy; with `classes` the logits of all other classes are masked out (single-head loss)."""
-    if classes is not None:
-        logits = logits - (~is_among(classes, logits.shape[1])) * 1e9
-    return F.cross_entropy(logits, labels)
-
-
-def is_among(classes: Tensor, count: int) -> Tensor:
-    """Boolean mask ``(count,)`` of the given class ids."""
-    return torch.zeros(count, dtype=torch.bool, device=classes.device).index_fill_(0, classes, True)
 
 
 def earlier_sizes(config: RunConfig, task: int, size: int) -> list[int]:
@@ -44,34 +34,78 @@ class Passes(NamedTuple):
 class Method:
     """Base of all methods: fine-tuning without any memory.
 
-    A subclass writes `loss`; those that need more override a hook.
+    A subclass writes `loss`, and its own fields as `Parameters`; those that need more override a hook.
 
     Attributes
     ----------
+    Parameters : the fields of the method's own; the run's configuration has them beside its other fields
     replay_passes : draws from the buffer that a step passes through the network
     forward_units : cost in the SparCL paper's convention, in forward passes over the task's data
     uses_buffer, fills_each_step : whether there is a buffer, and whether every step offers its batch to it
     task_aware : whether `predict` needs the task, so that there is no Class-IL accuracy
-    reads_gradients : whether it uses gradients before a sparse strategy masks them, also of weights that do not exist
-    penalises_weights : whether its loss has a term of the weights themselves
+    keeps_to_loss : whether nothing but the forward pass of `loss` reads weights, and nothing but backward and the
+        update reads gradients, so that a sparse engine may hold both for the active weights only; False is always right
+    no_sparsity : the reason why no sparse strategy goes with the method; empty where one does
     """
 
+    Parameters: ClassVar[type[Parameters]] = Parameters
     replay_passes = 0
     forward_units = 3
     uses_buffer = False
     fills_each_step = True
     task_aware = False
-    reads_gradients = False
-    penalises_weights = False
+    keeps_to_loss = False
+    no_sparsity = ""
 
     def __init__(
         self,
         config: RunConfig,
-        network: nn.Module,
+        network: Network,
         buffer: ReservoirBuffer | None,
         augment: Callable[[Tensor], Tensor],
     ):
         self.config, self.network, self.buffer, self.augment = config, network, buffer, augment
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """Raise ValueError, in one line, where the run's fields do not go with the method."""
+        if config.sparse and cls.no_sparsity:
+            raise ValueError(f"sparse = {config.sparse.kind!r}: {config.method!r} {cls.no_sparsity}; switch sparse off")
+        if cls.uses_buffer and config.buffer_size < 2:
+            raise ValueError(
+                f"buffer_size = {config.buffer_size}, but {config.method!r} replays batches; allowed: 2 or more"
+            )
+        if config.freeze != UNFROZEN:
+            allowed = layout_of(config).boundaries
+            if config.freeze not in allowed:
+                raise ValueError(
+                    f"freeze = {config.freeze!r}: unknown in {config.network}; allowed: {', '.join(allowed)}"
+                )
+
+    @classmethod
+    def derive(cls, config: RunConfig, whole: Network, seed: int) -> Network:
+        """The network that the method trains, made of the registered one with its first weights."""
+        return whole
+
+    @classmethod
+    def boundary(cls, config: RunConfig, task: int) -> str:
+        """The last block that does not train in this task (counted from 0)."""
+        return config.freeze if task > 0 or config.freeze_first_task else UNFROZEN
+
+    @classmethod
+    def arrange(cls, config: RunConfig, network: Network, task: int) -> None:
+        """Before a task: let train what trains in it."""
+        network.freeze(network.up_to(cls.boundary(config, task)), config.frozen_norm)
+
+    @classmethod
+    def variant(cls, config: RunConfig, task: int) -> Hashable:
+        """What decides, beside the network's own shape, which layers run and train in this task."""
+        return cls.boundary(config, task)
+
+    @property
+    def trainable(self) -> list[nn.Parameter]:
+        """Parameters that are not frozen."""
+        return [p for p in self.network.parameters() if p.requires_grad]
 
     def phases(self, stream: TaskStream) -> list[Task]:
         """What is trained on, in order: one phase per task."""
@@ -172,3 +206,18 @@ class Method:
 
     def load_state_dict(self, state: dict) -> None:
         """Take over a state of `state_dict`."""
+
+
+class SharedBuffer(Method):
+    """Base of methods that replay an equal share of the buffer for each task."""
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """Batch norm needs two samples of each task."""
+        super().check(config)
+        share, needed = config.buffer_size // config.task_count, 2 * config.task_count
+        if config.buffer_size < needed:
+            raise ValueError(
+                f"buffer_size = {config.buffer_size}: {config.method} keeps {share} samples of each of "
+                f"{config.task_count} tasks, and batch norm needs 2; allowed: {needed} or more"
+            )

@@ -1,13 +1,25 @@
 """Experience replay."""
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from sparcl_lite.config import Parameters
 from sparcl_lite.data.streams import Batch
-from sparcl_lite.methods.base import Method, cross_entropy
+from sparcl_lite.losses import cross_entropy
+from sparcl_lite.methods.base import Method
+from sparcl_lite.registry import METHODS
 from sparcl_lite.replay import Memory
 
 
+class ERParameters(Parameters):
+    """How ER passes its two batches."""
+
+    merge_batches: bool = Field(True, description="one batch (and one batch norm) of current and replayed samples")
+    beta: float = Field(1.0, ge=0, description="weight of the replayed samples' cross-entropy, where not merged")
+
+
+@METHODS.register("er", label="ER", colour="#E69F00")
 class ER(Method):
     """L = CE over the union of the current batch and one draw from the buffer.
 
@@ -15,9 +27,11 @@ class ER(Method):
     `merge_batches=False` (SparCL's code) L = CE(current) + beta CE(replayed), in separate passes.
     """
 
+    Parameters = ERParameters
     replay_passes = 1
     forward_units = 4
     uses_buffer = True
+    keeps_to_loss = True
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """CE of the current and the replayed samples."""

@@ -2,13 +2,23 @@
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from sparcl_lite.config import RunConfig
+from sparcl_lite.config import Parameters, RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
 from sparcl_lite.methods.base import Method, Passes
+from sparcl_lite.registry import METHODS
 
 
+class EWCParameters(Parameters):
+    """Weight and decay of the Fisher information."""
+
+    penalty: float = Field(0.0, ge=0, description="weight of the quadratic penalty")
+    gamma: float = Field(1.0, ge=0, description="decay of the Fisher information from task to task")
+
+
+@METHODS.register("ewc", label="EWC (online)")
 class OnlineEWC(Method):
     """L = CE(f(x), y) + penalty sum_i F_i (theta_i - theta*_i)^2.
 
@@ -17,7 +27,7 @@ class OnlineEWC(Method):
     where it sees a single image.
     """
 
-    reads_gradients = True
+    Parameters = EWCParameters
     fisher: list[Tensor] | None = None
     anchor: list[Tensor] | None = None
 
@@ -39,14 +49,15 @@ class OnlineEWC(Method):
         self.anchor = [p.detach().clone() for p in self.network.parameters()]
 
     def _fisher(self, task: Task, stream: TaskStream) -> list[Tensor]:
-        parameters = list(self.network.parameters())
-        total = [torch.zeros_like(p) for p in parameters]
+        total = [torch.zeros_like(p) for p in self.network.parameters()]
+        trained = [(sum_, p) for sum_, p in zip(total, self.network.parameters(), strict=True) if p.requires_grad]
         self.network.eval()
         for sample in task.samples.split(1):
             batch = stream.batch(task, sample)
             log_likelihood = -F.cross_entropy(self.network(batch.inputs), batch.labels)
             weight = log_likelihood.detach().exp() / len(task.samples)
-            for sum_, gradient in zip(total, torch.autograd.grad(log_likelihood, parameters), strict=True):
+            gradients = torch.autograd.grad(log_likelihood, [p for _, p in trained])
+            for (sum_, _), gradient in zip(trained, gradients, strict=True):
                 sum_ += weight * gradient**2
         return total
 

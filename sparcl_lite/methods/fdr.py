@@ -9,12 +9,14 @@ from torch import Tensor
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
-from sparcl_lite.methods.base import Method, Passes, earlier_sizes
+from sparcl_lite.methods.base import Passes, SharedBuffer, earlier_sizes
 from sparcl_lite.models import frozen_statistics
+from sparcl_lite.registry import METHODS
 from sparcl_lite.replay import Memory
 
 
-class FDR(Method):
+@METHODS.register("fdr", label="FDR")
+class FDR(SharedBuffer):
     """Two updates a step: one on CE(f(x), y), one on mean_x' |softmax(f(x')) - softmax(z')|_2.
 
     (x', z') is a draw from the buffer, which holds equally many samples of every task that has ended, with the
@@ -26,6 +28,7 @@ class FDR(Method):
     forward_units = 5
     uses_buffer = True
     fills_each_step = False
+    keeps_to_loss = True
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """CE of the current batch."""

@@ -5,14 +5,23 @@ import copy
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from sparcl_lite.config import RunConfig
+from sparcl_lite.config import Parameters, RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
 from sparcl_lite.methods.base import Method, Passes
+from sparcl_lite.registry import METHODS
 from sparcl_lite.replay import Memory
 
 
+class ICaRLParameters(Parameters):
+    """Weight decay."""
+
+    weight_decay: float = Field(0.0, ge=0, description="weight of |theta|^2 in the loss")
+
+
+@METHODS.register("icarl", label="iCaRL")
 class ICaRL(Method):
     """L = BCE(f(x), t) + weight_decay |theta|^2 over the classes seen so far.
 
@@ -24,7 +33,7 @@ class ICaRL(Method):
     forward_units = 4
     uses_buffer = True
     fills_each_step = False
-    penalises_weights = True
+    Parameters = ICaRLParameters
 
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
@@ -32,6 +41,15 @@ class ICaRL(Method):
         self.seen: Tensor | None = None  # class ids, in order of their tasks
         self.old: nn.Module | None = None
         self.means: Tensor | None = None  # (classes, features)
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """The buffer holds a sample of each class."""
+        super().check(config)
+        if config.buffer_size < config.classes:
+            raise ValueError(
+                f"buffer_size = {config.buffer_size}: icarl keeps one sample of each of {config.classes} classes"
+            )
 
     def training_set(self, task: Task) -> Tensor:
         """The task's samples and all exemplars."""
@@ -64,7 +82,7 @@ class ICaRL(Method):
             members = task.samples[stream.train.labels[task.samples] == label]
             self.exemplars[label] = members[herding(self._features(members, stream), count)]
         means = {label: self._features(positions, stream).mean(0) for label, positions in self.exemplars.items()}
-        self.means = torch.full_like(self.network.linear.weight, torch.inf)
+        self.means = torch.full_like(self.network.head.weight, torch.inf)
         for label, mean in means.items():
             self.means[label] = mean
         held = torch.cat(list(self.exemplars.values()))

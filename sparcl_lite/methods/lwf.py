@@ -2,13 +2,25 @@
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from sparcl_lite.config import RunConfig
+from sparcl_lite.config import Parameters, RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
-from sparcl_lite.methods.base import Method, Passes, cross_entropy
+from sparcl_lite.losses import cross_entropy
+from sparcl_lite.methods.base import Method, Passes
+from sparcl_lite.registry import METHODS
 
 
+class LwFParameters(Parameters):
+    """Distillation and weight decay."""
+
+    alpha: float = Field(1.0, ge=0, description="weight of the distillation")
+    temperature: float = Field(2.0, gt=0, description="of the distilled probabilities")
+    weight_decay: float = Field(0.0, ge=0, description="weight of |theta|^2 in the loss")
+
+
+@METHODS.register("lwf", label="LwF")
 class LwF(Method):
     """L = CE over the classes seen so far + alpha KD over the past ones + weight_decay |theta|^2.
 
@@ -17,7 +29,7 @@ class LwF(Method):
     not normalise them), after the new columns of the head were trained alone for as many epochs as the task has.
     """
 
-    penalises_weights = True
+    Parameters = LwFParameters
     past: Tensor | None = None  # class ids
     samples: Tensor | None = None
     targets: Tensor | None = None  # logits (len(samples), classes)
@@ -36,13 +48,13 @@ class LwF(Method):
         self.targets = torch.cat(parts)
 
     def _warm_up(self, task: Task, stream: TaskStream) -> None:
-        optimizer = torch.optim.SGD(self.network.linear.parameters(), lr=self.config.lr)
+        optimizer = torch.optim.SGD(self.network.head.parameters(), lr=self.config.lr)
         for _ in range(self.config.epochs):
             for batch in stream.epoch(task, task.samples):
                 with torch.no_grad():
                     features = self.network.features(batch.inputs)
                 optimizer.zero_grad()
-                cross_entropy(self.network.linear(features), batch.labels, task.classes).backward()
+                cross_entropy(self.network.head(features), batch.labels, task.classes).backward()
                 optimizer.step()
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -1,17 +1,21 @@
 """PackNet (Mallya and Lazebnik, CVPR 2018): every task owns a share of the weights. Needs the task at test time."""
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from sparcl_lite.config import RunConfig
+from sparcl_lite.config import Parameters, RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.losses import cross_entropy
 from sparcl_lite.masks import keep_top
-from sparcl_lite.methods.base import Method, cross_entropy
+from sparcl_lite.methods.base import Method
+from sparcl_lite.registry import METHODS
 
 FREE = -1  # owner of a weight that no task has kept yet
 RETRAINED = 1 / 3  # last share of a task's epochs, after pruning (the paper trains 2 parts and retrains 1)
 
 
+@METHODS.register("packnet", label="PackNet")
 class PackNet(Method):
     """Train all free weights, keep the largest 1/T of each convolution for the task, retrain these, freeze them.
 
@@ -21,16 +25,21 @@ class PackNet(Method):
     """
 
     task_aware = True
+    no_sparsity = "has masks of its own"
 
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
-        self.packed = {n: p for n, p in self.network.named_parameters() if p.dim() == 4}
         self.owner = {n: torch.full_like(p, FREE, dtype=torch.int8) for n, p in self.packed.items()}
         norms = {n for n, m in self.network.named_modules() if isinstance(m, nn.BatchNorm2d)}
         self.norm_names = [n for n in self.network.state_dict() if n.rpartition(".")[0] in norms]
         self.norms: list[dict[str, Tensor]] = []  # by task: batch norm's weights and statistics
         self.current = 0
         self.pruned = False  # whether the current task has chosen its weights
+
+    @property
+    def packed(self) -> dict[str, nn.Parameter]:
+        """Weights of the convolutions that tasks share out; frozen ones serve every task whole."""
+        return {n: p for n, p in self.network.named_parameters() if p.dim() == 4 and p.requires_grad}
 
     def begin_task(self, task: Task, stream: TaskStream) -> None:
         """All weights that no task owns may be trained."""
@@ -95,6 +104,13 @@ class PackNet(Method):
         self.current, self.pruned = state["current"], state["pruned"]
 
 
+class LPSParameters(Parameters):
+    """Weight of ADMM's term."""
+
+    penalty: float = Field(0.0, ge=0, description="weight of ADMM's penalty")
+
+
+@METHODS.register("lps", label="LPS")
 class LPS(PackNet):
     """Learn-Prune-Share (Wang et al., ICDM 2020): PackNet that prunes by ADMM and chooses what to reuse.
 
@@ -103,6 +119,7 @@ class LPS(PackNet):
     the straight-through estimator, says which of them this task uses. The paper's own settings are not known to us.
     """
 
+    Parameters = LPSParameters
     SCORE, THRESHOLD, SCORE_LR = 0.01, 0.005, 1e-4  # of the mask's real-valued scores (Mallya et al., ECCV 2018)
 
     def __init__(self, *arguments) -> None:
@@ -114,7 +131,10 @@ class LPS(PackNet):
         self._new_scores()
 
     def _new_scores(self) -> None:
-        self.scores = {n: torch.full_like(p, self.SCORE).requires_grad_() for n, p in self.packed.items()}
+        self._take_scores({n: torch.full_like(p, self.SCORE) for n, p in self.packed.items()})
+
+    def _take_scores(self, scores: dict[str, Tensor]) -> None:
+        self.scores = {name: score.detach().requires_grad_() for name, score in scores.items()}
         self.optimizer = torch.optim.Adam(self.scores.values(), lr=self.SCORE_LR)
 
     def begin_task(self, task: Task, stream: TaskStream) -> None:
@@ -188,10 +208,7 @@ class LPS(PackNet):
         """Take over a state of `state_dict`."""
         super().load_state_dict(state)
         self.z, self.u, self.used, self.kept = (state[name] for name in ("z", "u", "used", "kept"))
-        self._new_scores()
-        with torch.no_grad():
-            for name, score in self.scores.items():
-                score.copy_(state["scores"][name])
+        self._take_scores(state["scores"])
         self.optimizer.load_state_dict(state["optimizer"])
 
 

@@ -51,7 +51,6 @@ class Experiment:
     name: str
     paper: str
     item: str | None
-    title: str
     rows: tuple[Row, ...]
     shared: dict[str, Any] = field(default_factory=dict)
     printed: bool = True

@@ -21,11 +21,11 @@ from sparcl_lite.measure.statistics import (
     paired_interval,
     verdict,
 )
-from sparcl_lite.methods import METHODS
 from sparcl_lite.papers.claims import RATIO_TOLERANCE, Claim
 from sparcl_lite.papers.differences import inside, paired, printed_difference, printed_saving
 from sparcl_lite.papers.experiments import Experiment, runs_of
 from sparcl_lite.papers.verdicts import Evidence, Judged, from_seeds
+from sparcl_lite.registry import METHODS
 
 Rule = Callable[[Claim, Experiment, pd.DataFrame, str, str], Evidence]
 PLANNED = "planned at the paper's size, not run"

@@ -32,7 +32,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
 def benchmarks() -> Experiment:
     """Every measurement that a notebook or a claim looks at; the sizes are the same at every profile."""
     rows = (Row(name, name, {"benchmark": kind, "settings": given}, 1) for name, (kind, given) in ROWS.items())
-    return Experiment("bench", "", None, "Speed and memory on this machine", tuple(rows), job=Benchmark)
+    return Experiment("bench", "", None, tuple(rows), job=Benchmark)
 
 
 def measurements(store: Store) -> dict[str, dict[str, Any]]:

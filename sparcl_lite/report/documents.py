@@ -1,4 +1,4 @@
-"""The results in README.md and docs/results.md: blocks between markers, written from the committed results only."""
+"""Generated blocks of README.md and docs/, between markers: results from `results/`, notebooks from their metadata."""
 
 import re
 from pathlib import Path
@@ -7,10 +7,11 @@ import pandas as pd
 
 from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judged
 from sparcl_lite.papers.verdicts import Judged
+from sparcl_lite.report import notebooks
 from sparcl_lite.report.tables import BESIDE_PAPER, METRIC_NAMES, Table, comparison, scoreboard, verdict_line
 from sparcl_lite.runs.store import Store
 
-DOCUMENTS = ("README.md", "docs/results.md")
+DOCUMENTS = ("README.md", "docs/index.md", "docs/results.md")
 METRIC_COLUMNS = ("paper", "ours", "difference", *BESIDE_PAPER)
 CLASS_IL = [f"Class-IL {column}" for column in METRIC_COLUMNS]
 BOTH = [f"{metric} {column}" for metric in METRIC_NAMES.values() for column in METRIC_COLUMNS]
@@ -21,13 +22,14 @@ CLAIM_COLUMNS = ["claim", "expected", "measured", "verdict", "paper inside", "se
 
 
 def blocks(results: Path) -> dict[str, str]:
-    """Markdown of each block by its name, from the runs in `results`."""
+    """Markdown of each block by its name; those of results from the runs in `results`."""
     store, known = Store(results), experiments("lite")
     tables = {name: comparison(known[name], known[name].stored(seeds=ALL_SEEDS, store=store)) for name in TABLES}
     claims = judged(store, profile="lite")
     board = scoreboard(claims)
     return {
         "core": _core(tables["sparcl_table1"]).to_markdown(),
+        "notebooks": notebooks.listing().to_markdown(),
         "verdicts": _verdicts(claims).to_markdown(),
         **{name: f"{table.caption}\n\n{_select(table, BOTH).to_markdown()}" for name, table in tables.items()},
         "claims": f"{verdict_line(claims)}. {board.caption}\n\n{_select(board, CLAIM_COLUMNS).to_markdown()}",

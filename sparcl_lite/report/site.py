@@ -15,30 +15,10 @@ import nbformat
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import notebooks_folder
 from sparcl_lite.report import agreement, documents
+from sparcl_lite.report.notebooks import METADATA
 from sparcl_lite.report.tables import Table
 
-LONG = {"sparcl_confounders"}  # left out unless named
 TIMEOUT_SECONDS = None  # a cell trains for as long as it needs
-
-
-def select(names: Iterable[str]) -> list[Path]:
-    """The notebooks of those names; all but the long ones when none is named; `all` means all.
-
-    Raises `KitError` on an unknown name.
-    """
-    available = {path.stem: path for path in sorted(notebooks_folder().glob("*.ipynb"))}
-    chosen = list(names) or [name for name in available if name not in LONG]
-    if chosen == ["all"]:
-        chosen = list(available)
-    for name in chosen:
-        if name not in available:
-            raise KitError(f"notebook = {name!r}: unknown; allowed: all, {', '.join(available)}")
-    return sorted((available[name] for name in chosen), key=_order)
-
-
-def _order(path: Path) -> tuple:
-    """The quick one first: who waits sees a result within a minute. The claims last: they judge the others' runs."""
-    return path.stem != "quickstart", path.stem == "claims", path.stem
 
 
 def parameters_of(notebook: Path) -> set[str]:
@@ -112,7 +92,7 @@ def reproduce(notebooks: list[Path], folder: Path, common: dict[str, Any], chose
 def render(notebooks: list[Path]) -> None:
     """Execute the committed notebooks in place, with their own parameters, from the committed results.
 
-    Their figures go to `figures/`, and the tables of README.md and docs/results.md are written anew.
+    Their figures go to `figures/`, and the generated blocks of README.md and docs/ are written anew.
     """
     root = notebooks_folder().parent
     figures = root / "figures"
@@ -124,7 +104,7 @@ def render(notebooks: list[Path]) -> None:
 
 def _tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The notebook without what papermill adds and without progress bars, as it is committed."""
-    notebook.metadata = {k: v for k, v in notebook.metadata.items() if k in ("kernelspec", "language_info")}
+    notebook.metadata = {k: v for k, v in notebook.metadata.items() if k in ("kernelspec", "language_info", METADATA)}
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     for cell in notebook.cells:
         tags = [tag for tag in cell.metadata.get("tags", []) if tag == "parameters"]

@@ -144,7 +144,7 @@ def _printed_text(cell: dict | None) -> str:
 
 
 def _caption(table: pd.DataFrame, column: str) -> str:
-    """What is true of this very table: its columns, and its seeds."""
+    """Explains the columns and seeds that this table has."""
     paper = any(name.endswith(" paper") for name in table)
     beside = any(name.endswith(BESIDE_PAPER) for name in table)
     values = [str(text) for name in table if name.endswith("difference") for text in table[name]]
@@ -239,7 +239,7 @@ def _inside(entry: Judged) -> str:
 
 
 def _seeds(entry: Judged) -> str:
-    """Seeds that would decide what is open; `-` where it is decided, or seeds are not what is missing."""
+    """Seeds that would decide an inconclusive claim; `-` for decided claims and those that no seed would decide."""
     if entry.verdict != INCONCLUSIVE or entry.claim.rule not in ACCURACY_RULES:
         return "-"
     return "over 10,000" if entry.seeds_to_decide is None else str(entry.seeds_to_decide)

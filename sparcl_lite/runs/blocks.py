@@ -11,9 +11,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.config.networks import block_names, boundaries
 from sparcl_lite.data.sources import load
 from sparcl_lite.measure.generalizability import stability_by_block
+from sparcl_lite.models import layout_of
 from sparcl_lite.runs.job import Job
 from sparcl_lite.runs.result import environment
 from sparcl_lite.runs.store import Store
@@ -62,7 +62,7 @@ class Analysis(Job):
     @property
     def cost(self) -> float:
         """Training steps, nearly all of them repeated for each block."""
-        return planned_steps(self.config) * len(boundaries(self.config.network))
+        return planned_steps(self.config) * len(layout_of(self.config).boundaries)
 
     def compute(self, store: Store, progress: bool) -> BlockAnalysis:
         """The analysis; of a run that is interrupted nothing is kept."""
@@ -105,7 +105,7 @@ def _of_task(config: RunConfig, dataset, free: Trainer, ends: list[dict], task: 
     before, after = (_network(free, ends[at]) for at in (task - 1, task))
     earlier = [images for past in free.stream.tasks[:task] for images, _ in free.stream.evaluation_batches(past)]
     stability = stability_by_block(before, after, torch.cat(earlier))
-    for boundary, block in zip(boundaries(config.network)[1:], block_names(config.network), strict=True):
+    for boundary, block in zip(free.network.boundaries[1:], free.network.blocks, strict=True):
         again = Trainer(config.model_copy(update={"freeze": boundary}), dataset, from_state=True)
         again.load_state_dict(copy.deepcopy(ends[task - 1]))
         again.phases = again.phases[: task + 1]

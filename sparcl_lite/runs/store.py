@@ -19,13 +19,13 @@ import torch
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
+from sparcl_lite.config.base import STORED
 from sparcl_lite.errors import KitError
 from sparcl_lite.paths import folder, replacing
 from sparcl_lite.runs import evidence
 from sparcl_lite.runs.job import Job, kind_of, kinds
 
 RESERVE_BYTES = 64 * 2**20  # never fill a disk to the last byte
-STORED = {"stored": True}  # context of validation: what is read was valid when it was written
 
 
 class DamagedResult(KitError):
@@ -275,7 +275,7 @@ def _from_sound_line(root: Path, kind: type[Job], key: str) -> Any | None:
 
 def _parse(text: bytes, where: str, kind: type[Job], key: str) -> Any:
     try:
-        result = kind.result_type.model_validate_json(text, context=STORED)
+        result = kind.result_type.model_validate_json(text, context={STORED: True})
     except ValidationError as error:
         reason = " ".join(error.errors(include_url=False)[0]["msg"].split())
     else:

@@ -14,6 +14,7 @@ from dask.system import CPU_COUNT
 from tqdm import tqdm
 
 from sparcl_lite.errors import KitError
+from sparcl_lite.registry import Entry, adopt, registered_for
 from sparcl_lite.runs.job import Job, job_of, kinds
 from sparcl_lite.runs.run import default_store, open_store, run
 from sparcl_lite.runs.store import Store
@@ -98,7 +99,9 @@ def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -
     """As they finish; costly jobs start first."""
     root = str(store.root.absolute())
     futures = {
-        client.submit(_work, job.kind, job.config.model_dump(), root, key="-".join(job.id), pure=False): job
+        client.submit(
+            _work, job.kind, job.config.model_dump(), root, registered_for(job.config), key="-".join(job.id), pure=False
+        ): job
         for job in sorted(jobs, key=lambda job: -job.cost)
     }
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} elapsed, about {remaining} left"
@@ -111,11 +114,13 @@ def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -
             bar.update(job.cost)
 
 
-def _work(kind: str, config: dict, root: str) -> str:
+def _work(kind: str, config: dict, root: str, registered: list[tuple[str, Entry]]) -> str:
     """What a worker does; plain values in and out, so that versions of this package may differ a little.
 
-    A worker that cannot write to `root`, because it is on another machine, uses its own default store.
+    `registered` is what the run needs of what a user registered in the process that asks. A worker that cannot write to
+    `root`, because it is on another machine, uses its own default store.
     """
+    adopt(registered)
     store = Store(root)
     try:
         store.check_usable(needed_bytes=0)

@@ -8,13 +8,13 @@ import torch
 from tqdm import tqdm
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.config.networks import UNFROZEN
+from sparcl_lite.config.run import UNFROZEN
 from sparcl_lite.data.sources import load
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import costs_of, paper_flops
 from sparcl_lite.measure.memory import PeakMemory, training_memory
 from sparcl_lite.measure.metrics import backward_transfer, final_average, forgetting
-from sparcl_lite.methods import METHODS
+from sparcl_lite.registry import METHODS
 from sparcl_lite.runs.job import Job
 from sparcl_lite.runs.result import Flops, RunResult, Seconds, environment, now, nullable
 from sparcl_lite.runs.store import Store

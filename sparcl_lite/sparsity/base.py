@@ -21,10 +21,16 @@ class Strategy:
     Attributes
     ----------
     weight_density, gradient_density : current share of nonzero weights, and of weight gradients computed, by layer
-    reads_gradients : whether it uses the `grad` of masked weights, beyond masking it
+    observes : whether `observe` matters to it
+    reads_gradients : whether it uses the `grad` of masked weights, beyond masking it; True is always right
     """
 
-    reads_gradients = False
+    observes = True
+    reads_gradients = True
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """Raise ValueError, in one line, where the run's fields do not go with the strategy."""
 
     def __init__(self, config: RunConfig, network: nn.Module, rng: Generators, samples: int):
         self.config, self.network, self.rng = config, network, rng
@@ -42,9 +48,13 @@ class Strategy:
     def wanted(self) -> dict[str, Tensor] | None:
         """Masks of the weights whose gradient the next backward pass has to find, by layer.
 
-        A missing layer needs those of all weights that exist; None: of all weights, also of those that do not.
+        A missing layer needs those of all weights that exist; None: of all weights, also of those that do not, which is
+        always right.
         """
-        return {}
+        return None
+
+    def resize(self, samples: int) -> None:
+        """Positions refer to a training split of so many samples from now on."""
 
     def begin_task(self, task: Task) -> None:
         """Before the first epoch of a phase."""
@@ -63,7 +73,7 @@ class Strategy:
 
     def mask_gradients(self, masks_: dict[str, Tensor], *, more: bool = False) -> None:
         """Set gradients outside `masks_` to zero; an exact engine has found none there, unless `more` were wanted."""
-        engine = self.network.engine
+        engine = getattr(self.network, "engine", None)
         if more or engine is None or not engine.exact:
             for name, weight in self.weights.items():
                 if weight.grad is not None:  # else the engine has it
@@ -102,13 +112,15 @@ class MaskedStrategy(Strategy):
 
     @torch.no_grad()
     def set_masks(self, masks_: dict[str, Tensor]) -> None:
-        """Take these masks, and set every weight outside them to zero."""
+        """Take these masks, and set every weight outside them to zero; frozen weights keep the masks that they have."""
+        trainable = masks.trainable(self.weights)
+        kept = {name: mask for name, mask in self.masks.items() if name not in trainable}
         if not self.masks:
             self.record.take(masks_)
-        self.masks = masks_
+        self.masks = masks_ | kept
         for name, weight in self.weights.items():
-            weight.mul_(masks_[name])
-        self.weight_density = self.gradient_density = {n: masks.density(m) for n, m in masks_.items()}
+            weight.mul_(self.masks[name])
+        self.weight_density = self.gradient_density = {n: masks.density(m) for n, m in self.masks.items()}
 
     def edit_gradients(self, step: int, probe: Probe) -> Densities:
         """Mask the gradients."""

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from sparcl_lite.config import SparCL
 from sparcl_lite.sparsity.schedule import removal_epochs, removed_per_stage, uncounted_epochs
+from sparcl_lite.sparsity.settings import SparCL
 
 NEVER_CORRECT = 50  # the official code's forgetting score of a sample that was wrong at every presentation
 UNKNOWN = 2**15 - 1  # the score of a sample that the stage did not present: nothing says that it is easy
@@ -29,13 +29,18 @@ class DDR:
         self.active = torch.empty(0, dtype=torch.long, device=device)
         self.task_size = 0
         self.counts = True  # whether this epoch's answers count
-        self.seen = torch.zeros(total, dtype=torch.bool, device=device)  # this stage, like the next four
-        self.wrong = torch.zeros(total, dtype=torch.int16, device=device)  # misclassifications
+        self.resize(total)
+        self.removed: list[list[list[int]]] = []  # positions by task and stage
+
+    def resize(self, samples: int) -> None:
+        """Forget all statistics, and make room for those of so many samples."""
+        device = self.active.device
+        self.seen = torch.zeros(samples, dtype=torch.bool, device=device)  # this stage, like the next four
+        self.wrong = torch.zeros(samples, dtype=torch.int16, device=device)  # misclassifications
         self.events = torch.zeros_like(self.wrong)  # correct -> wrong transitions
         self.last_correct = torch.zeros_like(self.seen)
         self.seen_correct = torch.zeros_like(self.seen)
-        self.misclassified = torch.zeros(total, dtype=torch.int32, device=device)  # in the whole run
-        self.removed: list[list[list[int]]] = []  # positions by task and stage
+        self.misclassified = torch.zeros(samples, dtype=torch.int32, device=device)  # in the whole run
 
     def begin_task(self, samples: Tensor) -> None:
         """Start from all samples of the task."""

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from sparcl_lite import masks
-from sparcl_lite.config import SparCL
 from sparcl_lite.sparsity.importance import Scores
+from sparcl_lite.sparsity.settings import SparCL
 
 
 class DGM:

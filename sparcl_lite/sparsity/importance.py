@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sparcl_lite.data.streams import Augmentation, Task, TaskStream
-from sparcl_lite.methods.base import cross_entropy
+from sparcl_lite.losses import cross_entropy
+from sparcl_lite.masks import trainable
 from sparcl_lite.models import frozen_statistics
 from sparcl_lite.replay import ReservoirBuffer
 
@@ -46,7 +47,8 @@ class Probe:
         for _ in range(batches):
             chosen = samples[torch.randperm(len(samples), generator=self.generator)[:size].to(samples.device)]
             drawn.append((self.stream.train.images[chosen], self.stream.train.labels[chosen]))
-        return self._gradient(weights, drawn, task.classes if single_head else None)
+        drawn = [(self.augment(images), labels) for images, labels in drawn]
+        return self.mean_gradient(weights, drawn, task.classes if single_head else None)
 
     def buffer_gradient(self, weights: Scores, batches: int) -> Scores | None:
         """|dL(M)/dw|, the mean over so many draws; None while there is no buffer or nothing in it."""
@@ -54,17 +56,22 @@ class Probe:
             return None
         size = self.stream.config.replay_batch_size
         memories = [self.buffer.sample(size, self.generator) for _ in range(batches)]
-        return self._gradient(weights, [(m.images, m.labels) for m in memories], None)
+        return self.mean_gradient(weights, [(self.augment(m.images), m.labels) for m in memories], None)
 
-    def _gradient(self, weights: Scores, batches: list, classes: Tensor | None) -> Scores:
+    def mean_gradient(self, weights: Scores, batches: list[tuple[Tensor, Tensor]], classes: Tensor | None) -> Scores:
+        """Mean over batches of inputs and labels of |gradient|, of weights that are not frozen.
+
+        Logits outside `classes` are masked.
+        """
+        weights = trainable(weights)
         sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         with frozen_statistics(self.network):
-            for images, labels in batches:
-                loss = cross_entropy(self.network(self.augment(images)), labels, classes)
+            for inputs, labels in batches:
+                loss = cross_entropy(self.network(inputs), labels, classes)
                 gradients = torch.autograd.grad(loss, list(weights.values()))
                 for total, gradient in zip(sums.values(), gradients, strict=True):
                     total.add_(gradient.abs(), alpha=1 / len(batches))
-                self.count(len(images))
+                self.count(len(inputs))
         return sums
 
 

@@ -1,19 +1,40 @@
 """RigL (Evci et al., ICML 2020): a mask that moves to where the dense gradient is largest."""
 
 import math
+from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from sparcl_lite import masks
-from sparcl_lite.config import RigL, RunConfig
+from sparcl_lite.config import RunConfig, Sparse
 from sparcl_lite.data.streams import Task, steps_per_epoch
+from sparcl_lite.registry import STRATEGIES
 from sparcl_lite.rng import Generators
 from sparcl_lite.sparsity.base import Densities, MaskedStrategy
 from sparcl_lite.sparsity.importance import Probe
 
 
+class RigL(Sparse):
+    """RigL (Evci et al., ICML 2020): drops the smallest weights, grows where the dense gradient is largest.
+
+    A share `drop_fraction` / 2 (1 + cos(pi t / t_end)) of a layer's weights moves every `interval` steps, up to
+    `until` of the steps of a task (`schedule="task"`: the cosine restarts with each) or of the run.
+    """
+
+    kind: Literal["rigl"] = "rigl"
+    drop_fraction: float = Field(0.3, gt=0, le=1)
+    interval: int = Field(100, ge=1, description="steps between two updates of the mask")
+    until: float = Field(0.75, gt=0, le=1, description="t_end as a share of all steps")
+    schedule: Literal["task", "run"] = "task"
+
+
+@STRATEGIES.register("rigl", label="RigL", colour="#E69F00", config=RigL, schema=3)
 class RigLStrategy(MaskedStrategy):
     """Starts from a random mask; an update of the mask takes the place of the step's update of the weights."""
+
+    observes = False
+    reads_gradients = False
 
     def __init__(self, config: RunConfig, network: nn.Module, rng: Generators, samples: int):
         super().__init__(config, network, rng, samples)
@@ -40,7 +61,7 @@ class RigLStrategy(MaskedStrategy):
         self.position += 1
         if not fraction:
             return super().edit_gradients(step, probe)
-        self.set_masks({name: self._moved(name, weight, fraction) for name, weight in self.weights.items()})
+        self.set_masks({n: self._moved(n, w, fraction) for n, w in masks.trainable(self.weights).items()})
         for parameter in self.network.parameters():
             parameter.grad = None
         return dict.fromkeys(self.weights, 1.0)

@@ -1,6 +1,7 @@
 """When SparCL acts, in epochs of a task: pure functions of its configuration (SparCL, Algorithm 1 and Eq. 2)."""
 
-from sparcl_lite.config import SparCL, Sparse
+from sparcl_lite.config import Sparse
+from sparcl_lite.sparsity.settings import SparCL
 
 
 def stage_epochs(sparse: SparCL, epochs: int) -> int:

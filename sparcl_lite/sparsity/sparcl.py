@@ -4,17 +4,26 @@ from torch import Tensor, nn
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import Batch, Task
+from sparcl_lite.registry import STRATEGIES
 from sparcl_lite.rng import Generators
 from sparcl_lite.sparsity.base import Densities, Strategy
 from sparcl_lite.sparsity.ddr import DDR
 from sparcl_lite.sparsity.dgm import DGM
 from sparcl_lite.sparsity.importance import Probe, Scores, combined
 from sparcl_lite.sparsity.record import MaskRecord
+from sparcl_lite.sparsity.settings import SparCL
 from sparcl_lite.sparsity.tdm import TDM
 
 
+@STRATEGIES.register("sparcl", label="SparCL", colour="#D55E00", config=SparCL, schema=3)
 class SparCLStrategy(Strategy):
     """Each of the three parts can be absent; without TDM the network stays dense."""
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """The run lasts until DDR's first removal."""
+        if config.sparse.ddr and config.epochs * config.sparse.cutoff < 1:
+            raise ValueError(f"epochs = {config.epochs} ends before the first removal of DDR; switch ddr off")
 
     def __init__(self, config: RunConfig, network: nn.Module, rng: Generators, samples: int):
         super().__init__(config, network, rng, samples)
@@ -35,6 +44,11 @@ class SparCLStrategy(Strategy):
         self._masks_changed()
 
     @property
+    def observes(self) -> bool:
+        """Whether DDR counts misclassifications."""
+        return self.ddr is not None
+
+    @property
     def reads_gradients(self) -> bool:
         """Whether CWI or CGI is of the step's own gradient, as in the official code."""
         return "total" in (self.sparse.cwi_gradient, self.sparse.cgi_gradient)
@@ -50,6 +64,11 @@ class SparCLStrategy(Strategy):
         if self.probing:
             return None if self.sparse.growth == "gradient" else {}
         return self.dgm.masks if self.dgm else {}
+
+    def resize(self, samples: int) -> None:
+        """DDR's statistics are of another data set."""
+        if self.ddr:
+            self.ddr.resize(samples)
 
     def begin_task(self, task: Task) -> None:
         """All samples of the task are active again."""
@@ -107,7 +126,7 @@ class SparCLStrategy(Strategy):
             self.refreshed = step
             source = self.sparse.cgi_gradient
             self.dgm.refresh(self.tdm and self.tdm.masks, lambda: self._gradients(source, probe, batches=1))
-            self.gradient_density = self.dgm.densities()
+            self.gradient_density = self.weight_density | self.dgm.densities()
             needed = self.weight_density if source == "total" else self.gradient_density
         active = self.dgm or self.tdm
         if active:
@@ -153,7 +172,7 @@ class SparCLStrategy(Strategy):
             self.tdm.masks = state["tdm"]
         if self.dgm:
             self.dgm.masks = state["dgm"]
-            self.gradient_density = self.dgm.densities() or self.gradient_density
+            self.gradient_density = self.gradient_density | self.dgm.densities()
         if self.ddr:
             self.ddr.load_state_dict(state["ddr"])
         self.weight_record.moments, self.gradient_record.moments = map(list, state["records"])

@@ -1,18 +1,43 @@
 """Masks that never change: random, the largest initial weights, or the most salient ones (SNIP)."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from sparcl_lite import masks
-from sparcl_lite.config import RunConfig
+from sparcl_lite.config import RunConfig, Sparse
 from sparcl_lite.data.streams import Task
+from sparcl_lite.registry import STRATEGIES
 from sparcl_lite.rng import Generators
 from sparcl_lite.sparsity.base import MaskedStrategy
 from sparcl_lite.sparsity.importance import Probe
 
 
+class StaticMask(Sparse):
+    """One mask for the whole run: random, the largest initial weights, or SNIP's saliency |w dL/dw| (Lee et al., 2019).
+
+    SNIP's saliency comes from one batch of the first task. `scope` says where weights compete: within a layer (as
+    SparCL's comparison does, *recalled*), or in the whole network (as the SNIP paper does).
+    """
+
+    kind: Literal["random", "magnitude", "snip"]
+    scope: Literal["layer", "network"] = "layer"
+
+
+@STRATEGIES.register("random", label="random mask", colour="#999999", config=StaticMask)
+@STRATEGIES.register("magnitude", label="magnitude mask", colour="#56B4E9", config=StaticMask)
+@STRATEGIES.register("snip", label="SNIP", colour="#CC79A7", config=StaticMask)
 class StaticMaskStrategy(MaskedStrategy):
     """A mask made before the first step and kept for all tasks."""
+
+    observes = False
+    reads_gradients = False
+
+    @property
+    def wanted(self) -> dict[str, Tensor]:
+        """Gradients of the active weights only."""
+        return {}
 
     def __init__(self, config: RunConfig, network: nn.Module, rng: Generators, samples: int):
         super().__init__(config, network, rng, samples)
@@ -26,7 +51,9 @@ class StaticMaskStrategy(MaskedStrategy):
         """SNIP: before the first step of the run, keep the weights of highest |w dL/dw| on one batch."""
         if not self.masks:
             gradients = probe.task_gradient(self.weights, task, self.active, batches=1, single_head=False)
-            self.set_masks(self._most_important({n: w.data.abs() * gradients[n] for n, w in self.weights.items()}))
+            self.set_masks(
+                self._most_important({n: w.data.abs() * gradients.get(n, 1.0) for n, w in self.weights.items()})
+            )
         return self.active
 
     def _most_important(self, scores: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from sparcl_lite import masks
-from sparcl_lite.config import SparCL
 from sparcl_lite.sparsity.importance import Scores
 from sparcl_lite.sparsity.schedule import mask_adjustment
+from sparcl_lite.sparsity.settings import SparCL
 
 
 class TDM:
@@ -38,7 +38,7 @@ class TDM:
             return False
         prune_to, grow_to = (1 - sparsity for sparsity in action)
         scores = gradients()
-        for name, weight in self.weights.items():
+        for name, weight in masks.trainable(self.weights).items():
             self.masks[name] = self._adjusted(name, weight.data, scores[name], prune_to, grow_to)
         self.apply()
         return True

@@ -1,7 +1,7 @@
-"""Products with the weights that exist, and what is between them, in numba.
+"""Products with the active weights, and the layers between them, in numba.
 
-Numba's pool of threads starts here, once: at its start it sets the OpenMP threads of the process to all cores, which
-are PyTorch's too. They are put back, for a run's bits depend on their number.
+Numba's thread pool is started here, once. Starting it sets the number of OpenMP threads, which PyTorch uses too, to all
+cores; the number is restored, because the bits of a run depend on it.
 """
 
 import warnings

@@ -1,8 +1,8 @@
-"""Products of a sparse convolution with maps whose samples lie innermost.
+"""Products of a sparse convolution with feature maps whose innermost dimension is the sample.
 
-A map is `[blocks, channels, rows, columns, 16]`: 16 samples of the batch side by side, so that every position is one
-vector and a stride is a matter of addresses. Each kernel walks over tiles of positions, and over all output channels
-within a tile: what the tile reads of all input channels stays in the cache meanwhile.
+A feature map is `[blocks, channels, rows, columns, 16]`: 16 samples of the batch side by side. A position is one
+vector, and a stride only changes addresses. Each kernel loops over tiles of positions, and within a tile over all
+output channels: the inputs that the tile reads stay in the cache.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ USED = range(len(SHAPES)) if has_wide_registers() else (4, 6, 7, 8)
 def cut(width: int) -> np.ndarray:
     """(rows, columns) of the tiles that a row of so many positions is cut into, left to right.
 
-    As wide as possible, and as tall as the registers allow; the last rows of a map may take tiles of one row.
+    As wide as possible, and as tall as the registers allow; the last rows of a feature map may take tiles of one row.
     """
     shapes = sorted((SHAPES[i] for i in USED), key=lambda shape: (-shape[1], -shape[0]))
     for rows, columns in shapes:
@@ -213,10 +213,10 @@ def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, parti
 
 @njit(parallel=True, **CACHED)
 def weight_gradient(x, x_place, starts, offsets, shares, z, z_place, tiling, add, out):
-    """out = (or += with `add`) the gradient of each listed weight: the map it reads times the gradient it adds to.
+    """out = (or += with `add`) the gradient of each listed weight: its input times the gradient of its output.
 
     Arguments as in `multiply`, with z (the outputs' gradient) in the place of y. Thread i takes the output channels
-    from `shares[i]` to `shares[i + 1]`, so that nothing depends on the number of threads.
+    from `shares[i]` to `shares[i + 1]`, so that the bits do not depend on the number of threads.
     """
     x_start, x_block, x_row, x_step = x_place
     z_start, z_block, z_row, _, z_channel = z_place

@@ -13,7 +13,7 @@ EXACT = CACHED | {"fastmath": False}
 
 @dataclass(frozen=True)
 class Shape:
-    """A convolution without bias: 3x3 with padding 1 or 1x1 without, stride 1 or 2, on maps of `rows x columns`."""
+    """A convolution without bias: 3x3 with padding 1 or 1x1 without, stride 1 or 2, inputs of `rows x columns`."""
 
     outputs: int
     inputs: int
@@ -79,7 +79,7 @@ def backward_rows(forward: Rows, shape: Shape) -> Rows:
 
 
 def places(some: np.ndarray, among: np.ndarray) -> np.ndarray | None:
-    """Where entries stand among others, both ascending; None unless all of them do."""
+    """Positions of entries within a longer list, both ascending; None where some entry is not in the list."""
     found = np.searchsorted(among, some).astype(np.int32)
     there = len(some) == 0 or (len(among) > 0 and np.array_equal(among.take(found, mode="clip"), some))
     return found if there else None

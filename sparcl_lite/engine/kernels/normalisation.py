@@ -1,9 +1,9 @@
-"""Batch norm, ReLU and the residual sum in one pass over a map, forward and backward.
+"""Batch norm, ReLU and the residual sum in one pass over a feature map, forward and backward.
 
-Maps are `[blocks, channels, rows, columns, 16]` as in `convolution`, those with a zero border two rows and columns
-larger. Samples belong to chunks (current batch, replay batches) with statistics of their own: `chunk_of` names the
-chunk of each sample, -1 for those that only fill up the last block. Scale and shift are kept for each channel and
-sample, zero for the fillers, so a filler's activations and gradients stay zero.
+Feature maps are `[blocks, channels, rows, columns, 16]` as in `convolution`; a zero border adds two rows and columns.
+Samples belong to chunks (current batch, replay batches), each with batch statistics of its own: `chunk_of` is the chunk
+of each sample, -1 for those that pad the last block. Scale and shift are stored for each channel and sample. They are
+zero for the padding, whose activations and gradients therefore stay zero.
 """
 
 import numpy as np
@@ -56,9 +56,9 @@ def coefficients(mean, inverse, weight, bias, chunk_of, scale, shift):
 
 @njit(parallel=True, **CACHED)
 def activate(kind, z, scale, shift, other, other_scale, other_shift, y, first_block, channels, rows, columns):
-    """y = relu(bn(z) [+ other | + bn(other)]) with a zero border; z is whole, the other maps start at `first_block`.
+    """y = relu(bn(z) [+ other | + bn(other)]) with a zero border; z is whole, the others start at `first_block`.
 
-    `other` is the block's input with its border (IDENTITY, may be y itself) or a whole map like z (PROJECTED).
+    `other` is the block's input with its border (IDENTITY, may be y itself) or a whole feature map like z (PROJECTED).
     """
     line = (columns + 2) * WIDTH
     samples = scale.size // channels

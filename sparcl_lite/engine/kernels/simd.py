@@ -52,7 +52,7 @@ def _fma(builder, a, b, c):
 
 
 def _four_sums(builder, vectors):
-    """The sums of four vectors as one vector of four, together: each by itself would take three times the work."""
+    """The sums of four vectors, as one vector of four: together they take a third of the work of four single sums."""
 
     def both(a, b, first, second):
         """The sum of two ways to take entries of a and b (from 16 on)."""

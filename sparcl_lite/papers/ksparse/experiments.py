@@ -19,7 +19,7 @@ def tables(*, profile: str = "lite", datasets: list[str] | None = None) -> Exper
     """Every method on every data set, with the same preprocessing, embedding size and restarts."""
     size = profile_named(profile)
     rows = [row for dataset in datasets or size["datasets"] for row in Rows(dataset, size).methods().values()]
-    return _experiment("tables", "Accuracy, time and genes", rows, profile)
+    return _experiment("tables", rows, profile)
 
 
 def ablation(*, profile: str = "lite") -> Experiment:
@@ -35,7 +35,7 @@ def ablation(*, profile: str = "lite") -> Experiment:
         if dataset == SIMULATED:
             rows += [_on_logs(fair[name]) for name in ("pca", "spectral", "sparse-kmeans", "k-sparse-genes")]
     compared = [replace(row, against=_baseline(row)) for row in rows]
-    return _experiment("ablation", "Where the gain comes from", compared, profile)
+    return _experiment("ablation", compared, profile)
 
 
 def genes(*, profile: str = "lite") -> Experiment:
@@ -51,7 +51,7 @@ def genes(*, profile: str = "lite") -> Experiment:
     rows += [fair[name] for name in ("sparse-kmeans", "k-sparse", "k-sparse-genes", "k-sparse-described")]
     rows += [make.variant("identity"), make.variant("free")]
     rows += [make.at_eta(eta) for eta in path_etas()]
-    return _experiment("genes", "Which genes are selected", rows, profile)
+    return _experiment("genes", rows, profile)
 
 
 def scaling(*, profile: str = "lite") -> Experiment:
@@ -66,13 +66,13 @@ def scaling(*, profile: str = "lite") -> Experiment:
         for along, fixed in (("cells", SCALING_GENES), ("genes", size["scaling_fixed_cells"]))
         for count in everything[f"scaling_{along}"]
     ]
-    return _experiment("scaling", "Time and memory against cells and genes", rows, profile, threads=2)
+    return _experiment("scaling", rows, profile, threads=2)
 
 
-def _experiment(name: str, title: str, rows: list[Row], profile: str, threads: int = 1) -> Experiment:
+def _experiment(name: str, rows: list[Row], profile: str, threads: int = 1) -> Experiment:
     """Clusterings beside which the paper has no numbers: only its abstract could be had."""
     shared = {"profile": profile}
-    return Experiment(f"ksparse_{name}", "ksparse", None, title, tuple(rows), shared, job=Clustering, threads=threads)
+    return Experiment(f"ksparse_{name}", "ksparse", None, tuple(rows), shared, job=Clustering, threads=threads)
 
 
 def _scaling_row(along: str, count: int, fixed: int, given: dict[str, Any], *, large: bool) -> Row:

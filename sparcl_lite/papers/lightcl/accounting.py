@@ -14,16 +14,16 @@ from typing import Any
 import pandas as pd
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.data.specs import SPECS
-from sparcl_lite.measure.flops import FLOPS_PER_MAC, layer_costs
+from sparcl_lite.measure.flops import FLOPS_PER_MAC, measured_costs
 from sparcl_lite.measure.memory import FLOAT_BYTES
 from sparcl_lite.models import build
 from sparcl_lite.papers.reference import reference
+from sparcl_lite.registry import DATASETS
 
 MIB = 2**20
 BUFFER = 15  # samples, in every row of the table that has a buffer
 TRAINED_ON = 0.9  # share of the training images: the official code evaluates on the others
-CLASSES = len(SPECS["cifar10"].classes)  # printed differences between rows are 42.6 MiB on both data sets: one head
+CLASSES = len(DATASETS["cifar10"].classes)  # printed differences between rows are 42.6 MiB on both data sets: one head
 PRUNED_SHARE = {"stem": 0.2, "layer1": 0.2, "layer2": 0.2, "layer3": 0.7, "layer4": 0.8}  # official code, `--Sparse`
 
 
@@ -57,11 +57,11 @@ class Counting:
     draws : passes of the buffer's 15 samples in a step, beside the batch
     weights, gradients : share of the parameters whose value and whose gradient is held
     copies : further values held for every parameter
-    trains_from : the first unit with gradients and held maps; everything before it is frozen
+    trains_from : the first unit whose gradients and activations are held; everything before it is frozen
     pruned : by LightCL's pruner, in place of the shares above
-    references : whether the maps that the regulariser compares with are held
+    references : whether the activations that the regulariser compares with are held
     reference_size : edge of the images they are counted for; None: the data set's
-    transient_maps : maps of the frozen part, the size of its largest, that live at the same time
+    transient_maps : feature maps of the frozen part, each as large as its largest, that live at the same time
     """
 
     draws: int = 0
@@ -79,7 +79,7 @@ COUNTINGS = {
     "joint": Counting(),
     "sgd": Counting(),
     "ewc": Counting(copies=1),  # it needs two: the Fisher information and the old weights
-    "pnn": Counting(copies=SPECS["cifar10"].tasks - 1),  # older columns; as many are printed for ten tasks
+    "pnn": Counting(copies=DATASETS["cifar10"].tasks - 1),  # older columns; as many are printed for ten tasks
     "fdr-15": Counting(draws=1),
     "er-15": Counting(draws=1),
     "der++-15": Counting(draws=2),
@@ -97,7 +97,7 @@ READINGS: dict[str, dict[str, Any]] = {
     "two frozen maps": {"transient_maps": 2},
 }
 #: What comes closest to the dense row, though its FLOPs train a block less.
-DENSE_FIT = {"trains_from": "layer3.1", "reference_size": SPECS["cifar10"].size}
+DENSE_FIT = {"trains_from": "layer3.1", "reference_size": DATASETS["cifar10"].size}
 
 
 def readings(row: str) -> dict[str, dict[str, Any]]:
@@ -116,7 +116,7 @@ def memory(row: str, dataset: str, reading: str = "") -> dict[str, int]:
     `readings(row)`. Raises ValueError on an unknown name.
     """
     counting = replace(_known("row", row, COUNTINGS), **_known("reading", reading, readings(row)))
-    config, size = _config(dataset), SPECS[dataset].size
+    config, size = _config(dataset), DATASETS[dataset].size
     frozen, trained = _split(units(size), counting.trains_from)
     _, compared = _split(units(counting.reference_size or size), "layer4.0")
     held, updated = (
@@ -143,13 +143,13 @@ def flops(row: str, dataset: str) -> float:
     pruned channels only those of the outputs. Raises ValueError on an unknown name.
     """
     counting, config = _known("row", row, COUNTINGS), _config(dataset)
-    parts = units(SPECS[dataset].size)
+    parts = units(DATASETS[dataset].size)
     _, trained = _split(parts, counting.trains_from)
     forward, of_trained = (
         sum(unit.macs * (unit.output_density if counting.pruned else counting.weights) for unit in group)
         for group in (parts, trained)
     )
-    images = TRAINED_ON * SPECS[dataset].train_images * config.epochs
+    images = TRAINED_ON * DATASETS[dataset].train_images * config.epochs
     seen = images * (config.batch_size + BUFFER * counting.draws) / config.batch_size
     further = _frozen_columns(config.task_count) * forward if row == "pnn" else 0.0
     repeats = config.task_count if row == "joint" else 1  # on all images for as many epochs as all tasks together
@@ -177,10 +177,10 @@ def comparison() -> pd.DataFrame:
 @cache
 def units(size: int) -> tuple[Unit, ...]:
     """The units of ResNet-18 (64 channels) for one `size` x `size` image, in order of execution."""
-    config, channels = _config("cifar10"), SPECS["cifar10"].channels
+    config, channels = _config("cifar10"), DATASETS["cifar10"].channels
     shape = {"width": config.width, "channels": channels, "classes": CLASSES}
     network = build(config.network, **shape, seed=0)
-    costs = layer_costs(config.network, size=size, **shape)
+    costs = measured_costs(network, channels, size)
     left = {config.width * 2**i: PRUNED_SHARE[stage] for i, stage in enumerate(network.stages)}
     left = {count: _kept_channels(count, share) for count, share in left.items()}
     parameters = [(_unit_of(name), name, p) for name, p in network.named_parameters()]

@@ -20,8 +20,7 @@ def generalizability(**shared: Any) -> Experiment:
     shared = protocol(**shared) | {"method": "sgd", "lr": AUTHORS_LR}
     changes = {NAMES[True]: {}, NAMES[False]: {"pretraining_epochs": 0}}
     rows = tuple(Row(name, name, values, SEEDS) for name, values in changes.items())
-    title = "Plasticity and stability of blocks"
-    return Experiment("lightcl_generalizability", "lightcl", None, title, rows, shared, job=Analysis)
+    return Experiment("lightcl_generalizability", "lightcl", None, rows, shared, job=Analysis)
 
 
 def points(found: Iterable[BlockAnalysis]) -> pd.DataFrame:

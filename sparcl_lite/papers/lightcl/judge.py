@@ -49,7 +49,7 @@ def _memory_ratio(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: 
 def _memory_measured(
     peaks: dict[str, Any] | None, claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str
 ) -> Evidence:
-    """Measured peak of b / a, which has to reach the ratio in full."""
+    """Measured peak of b / a, which has to reach the ratio without a tolerance."""
     if peaks is None or not {a, b} <= set(peaks["peak_bytes"]):
         return nothing_known(a, b, "not measured")
     small, large = (peaks["peak_bytes"][row] for row in (a, b))

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from sparcl_lite.config import SparCL
 from sparcl_lite.papers.differences import ENOUGH_SEEDS, compared
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.sparcl.tables import DECIDING, NAMES, OTHERS, STUDIED, level
+from sparcl_lite.sparsity import SparCL
 
 RULES = {"stages": "DDR", "one_shot": "one-shot", "random": "random"}
 #: Rows of the data-removal study that decide a claim, as (rule, share of the samples removed).
@@ -32,9 +32,8 @@ def removal(
             sparse = SparCL(sparsity=sparsity, variant=variant, removal=share, removal_rule=rule)
             seeds = DECIDING if (rule, share) in DECIDING_REMOVALS else STUDIED
             rows.append(Row(f"{rule}-{level(share)}", f"{name}, {share:.0%}", _der(buffer, sparse), seeds, "none"))
-    title = f"SparCL, Figure 3: data removal in SparCL-DER++ {sparsity:.2f}, buffer {buffer}"
     printed = (sparsity, buffer) == (0.75, 500)
-    return Experiment("sparcl_fig3", "sparcl", None, title, tuple(rows), shared, printed)
+    return Experiment("sparcl_fig3", "sparcl", None, tuple(rows), shared, printed)
 
 
 def against_random(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
@@ -75,7 +74,7 @@ def sensitivity(
 ) -> Experiment:
     """SparCL-DER++ with one parameter changed at a time, and with smaller and larger buffers (beside dense DER++).
 
-    `changes` are `CHANGES` unless given; of the official variant those that it does not fix.
+    `changes` are `CHANGES` unless given; for the official variant, without those that it fixes.
     """
     if changes is None:
         fixed = () if variant == "paper" else ("growth", "initial_mask")
@@ -94,8 +93,7 @@ def sensitivity(
         if size != buffer:
             row = Row(f"sparse-{size}", f"SparCL, buffer {size}", _der(size, default), STUDIED, f"dense-{size}")
             rows.append(row)
-    title = f"Sensitivity of SparCL-DER++ {sparsity:.2f}, buffer {buffer}"
-    return Experiment("sparcl_sensitivity", "sparcl", None, title, tuple(rows), shared, printed=False)
+    return Experiment("sparcl_sensitivity", "sparcl", None, tuple(rows), shared, printed=False)
 
 
 def engines(*, sparsity: float = 0.95, buffer: int = 500, variant: str = "paper", **shared: Any) -> Experiment:
@@ -105,8 +103,7 @@ def engines(*, sparsity: float = 0.95, buffer: int = 500, variant: str = "paper"
         Row("dense", "dense engine", _der(buffer, sparse, engine="dense"), OTHERS),
         Row("sparse", "sparse engine", _der(buffer, sparse, engine="sparse"), OTHERS, "dense"),
     )
-    title = f"Engines of SparCL-DER++ {sparsity:.2f}, buffer {buffer}"
-    return Experiment("sparcl_engines", "sparcl", None, title, rows, shared, printed=False)
+    return Experiment("sparcl_engines", "sparcl", None, rows, shared, printed=False)
 
 
 SUSPECTS = ("mask", "bias", "loop", "er")
@@ -115,7 +112,7 @@ SUSPECTS = ("mask", "bias", "loop", "er")
 def confounders(
     *, sparsity: float = 0.75, buffer: int = 500, suspects: Sequence[str] = ("mask", "er"), **shared: Any
 ) -> Experiment:
-    """Dense and sparse alike, with what else differs between the paper's two methods switched separately.
+    """What else differs between the paper's two methods, one thing at a time, for dense and sparse rows alike.
 
     `suspects`: "mask" (the masked loss), "bias" (batch-norm biases frozen at zero), "loop" (the official code's loop
     and its whole variant), "er" (the masked loss over ER). Raises ValueError on any other.
@@ -127,7 +124,7 @@ def confounders(
     frozen = SparCL(sparsity=sparsity, freeze_bn_bias=True)
     frozen_dense = frozen.model_copy(update={"tdm": False, "ddr": False, "dgm": False})
     masked, unmasked = {"masked_ce": True}, {"masked_ce": False}
-    loop = masked | {"replay_from_task": 1, "drop_last": True, "even_batches": False, "merge_batches": False}
+    loop = masked | {"replay_from_task": 1, "drop_last": True, "even_batches": False}
     er = {"method": "er"}
     settings = {
         None: [
@@ -159,8 +156,7 @@ def confounders(
         for suspect in (None, *suspects)
         for name, label, sparse, more, seeds, against in settings[suspect]
     ]
-    title = f"Confounders of SparCL {sparsity:.2f}, buffer {buffer}"
-    return Experiment("sparcl_confounders", "sparcl", None, title, tuple(rows), shared, printed=False)
+    return Experiment("sparcl_confounders", "sparcl", None, tuple(rows), shared, printed=False)
 
 
 def attribution(frame: pd.DataFrame) -> pd.DataFrame:

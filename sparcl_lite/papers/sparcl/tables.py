@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sparcl_lite.config import RigL, SparCL, Sparse, StaticMask
+from sparcl_lite.config import Sparse
 from sparcl_lite.papers.experiments import Experiment, Row
+from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 
 NAMES = {
     "sgd": "SGD",
@@ -47,8 +48,7 @@ def table1(
             replay += [sparse_row("er", sparse, buffer, OTHERS), sparse_row("der++", sparse, buffer, DECIDING)]
         rows += [_dense(method, buffer, OTHERS) for method in ("agem", "icarl", "fdr")] + replay
         rows += [with_masked_loss(row) for row in replay if buffer in masked]
-    title = "SparCL, Table 1: accuracy and training FLOPs"
-    return Experiment("sparcl_table1", "sparcl", "table1", title, tuple(rows), shared)
+    return Experiment("sparcl_table1", "sparcl", "table1", tuple(rows), shared)
 
 
 def _bufferless(method: str, buffer: int) -> Row:
@@ -62,7 +62,7 @@ def _dense(method: str, buffer: int, seeds: int) -> Row:
 
 
 def with_masked_loss(row: Row) -> Row:
-    """The row under the masked loss: sparse ones beside the dense one that has it too, that one beside its own row."""
+    """The row under the masked loss. Baseline: the dense row under the same loss; of a dense row its unmasked one."""
     against = row.against + MASKED if "sparse" in row.values else row.id
     return Row(row.id + MASKED, f"{row.label}, masked loss", row.values | {"masked_ce": True}, OTHERS, against)
 
@@ -94,9 +94,8 @@ def table2(
         rows += [sparse_row(method, sparse, buffer, seeds) for sparse, seeds in _rivals(sparsity, variant)]
     if method != "der++":
         rows[0] = Row(f"{method}-{buffer}", NAMES[method], rows[0].values, DECIDING)
-    title = f"SparCL, Table 2: sparse training over {NAMES[method]}, buffer {buffer}"
     printed = (method, buffer) == ("der++", 500)
-    return Experiment("sparcl_table2", "sparcl", "table2", title, tuple(rows), shared, printed)
+    return Experiment("sparcl_table2", "sparcl", "table2", tuple(rows), shared, printed)
 
 
 def _rivals(sparsity: float, variant: str) -> Iterable[tuple[Sparse, int]]:
@@ -133,6 +132,5 @@ def table3(
         seeds = DECIDING if name in PRINTED else OTHERS
         label = " + ".join(part.upper() for part in parts) or f"dense {NAMES[method]}"
         rows.append(Row(name, label, values, seeds, None if name == "none" else "none"))
-    title = f"SparCL, Table 3: ablation of SparCL-{NAMES[method]} {sparsity:.2f}, buffer {buffer}"
     printed = (method, buffer, sparsity) == ("der++", 500, 0.75)
-    return Experiment("sparcl_table3", "sparcl", "table3", title, tuple(rows), shared, printed)
+    return Experiment("sparcl_table3", "sparcl", "table3", tuple(rows), shared, printed)

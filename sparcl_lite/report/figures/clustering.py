@@ -59,7 +59,7 @@ def _panel(ax, points: pd.DataFrame, labels: list[str]) -> None:
 
 
 def convergence(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """The criterion from its start, the scale-free one from the first loop, as shares of these; mean over seeds."""
+    """The criterion over its initial value, and the scale-free one over that of the first loop; mean over seeds."""
     lines = [
         {"method": run["method"], "dataset": run["dataset"], "seed": run["seed"], "loop": loop, "form": form,
          "share": value / run[column][0]}

@@ -1,10 +1,10 @@
-"""Kinds of sparse training and their numbers: static masks, RigL, and SparCL in both variants."""
+"""SparCL's own fields, and what `variant="official"` does differently."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from sparcl_lite.config.base import Frozen
+from sparcl_lite.config import Sparse
 
 #: What `variant="official"` (neu-spiral/SparCL) does differently; each field is a switch, see docs/deviations.md.
 OFFICIAL_QUIRKS: dict[str, Any] = {
@@ -17,47 +17,6 @@ OFFICIAL_QUIRKS: dict[str, Any] = {
     "freeze_bn_bias": True,
     "difficulty": "forgetting",
 }
-
-
-class Sparse(Frozen):
-    """What every kind of sparse training has: a share of weights of the prunable layers that are zero."""
-
-    sparsity: float = Field(0.75, ge=0, lt=1)
-
-    @property
-    def weight_density(self) -> float:
-        """Nominal density of the prunable layers."""
-        return 1 - self.sparsity
-
-    @property
-    def gradient_density(self) -> float:
-        """Nominal density of the prunable layers' weight gradients."""
-        return self.weight_density
-
-
-class StaticMask(Sparse):
-    """One mask for the whole run: random, the largest initial weights, or SNIP's saliency |w dL/dw| (Lee et al., 2019).
-
-    SNIP's saliency comes from one batch of the first task. `scope` says where weights compete: within a layer (as
-    SparCL's comparison does, *recalled*), or in the whole network (as the SNIP paper does).
-    """
-
-    kind: Literal["random", "magnitude", "snip"]
-    scope: Literal["layer", "network"] = "layer"
-
-
-class RigL(Sparse):
-    """RigL (Evci et al., ICML 2020): drops the smallest weights, grows where the dense gradient is largest.
-
-    A share `drop_fraction` / 2 (1 + cos(pi t / t_end)) of a layer's weights moves every `interval` steps, up to
-    `until` of the steps of a task (`schedule="task"`: the cosine restarts with each) or of the run.
-    """
-
-    kind: Literal["rigl"] = "rigl"
-    drop_fraction: float = Field(0.3, gt=0, le=1)
-    interval: int = Field(100, ge=1, description="steps between two updates of the mask")
-    until: float = Field(0.75, gt=0, le=1, description="t_end as a share of all steps")
-    schedule: Literal["task", "run"] = "task"
 
 
 class SparCL(Sparse):
@@ -133,7 +92,3 @@ class SparCL(Sparse):
     def gradient_density(self) -> float:
         """Nominal density of the prunable layers' weight gradients."""
         return self.weight_density * (self.kept_gradients if self.dgm else 1.0)
-
-
-SPARSE_KINDS = ("sparcl", "random", "magnitude", "snip", "rigl")
-AnySparse = Annotated[SparCL | StaticMask | RigL, Field(discriminator="kind")]

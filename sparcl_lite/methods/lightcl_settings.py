@@ -1,10 +1,10 @@
-"""LightCL's numbers, and what `variant="official"` does differently."""
+"""LightCL's own fields, and what `variant="official"` does differently."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sparcl_lite.config.base import Frozen
+from sparcl_lite.config import Frozen, Parameters
 
 #: What `variant="official"` (INV-WZQ/LightCL) does differently; each field is a switch, see docs/deviations.md.
 LIGHTCL_QUIRKS: dict[str, Any] = {
@@ -41,3 +41,10 @@ class LightCL(Frozen):
         "stage", description="the layers that a stage adds up keep the same channels, or each its own"
     )
     recover: bool = Field(False, description="pruned: the first task also trains the last frozen block")
+
+
+class LightCLParameters(Parameters):
+    """What stands beside the fields of every run."""
+
+    beta: float = Field(2e-4, ge=0, description="weight of what is held, at any width that of 512 channels")
+    lightcl: LightCL = LightCL()

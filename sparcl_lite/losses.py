@@ -1,0 +1,17 @@
+"""Losses that methods and sparse strategies share."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy; with `classes` the logits of all other classes are masked out (single-head loss)."""
+    if classes is not None:
+        logits = logits - (~is_among(classes, logits.shape[1])) * 1e9
+    return F.cross_entropy(logits, labels)
+
+
+def is_among(classes: Tensor, count: int) -> Tensor:
+    """Boolean mask ``(count,)`` of the given class ids."""
+    return torch.zeros(count, dtype=torch.bool, device=classes.device).index_fill_(0, classes, True)
