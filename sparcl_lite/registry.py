@@ -133,7 +133,7 @@ NETWORKS = Registry("network", "sparcl_lite.models")
 METHODS = Registry("method", "sparcl_lite.methods")
 STRATEGIES = Registry("sparse.kind", "sparcl_lite.sparsity")
 CLUSTERERS = Registry("method", "sparcl_lite.clustering.methods")
-RULES = Registry("rule", "sparcl_lite.papers")
+RULES = Registry("rule", "sparcl_lite.papers.judge")
 #: The registry of each field of a run that is a name.
 OF_FIELD = {"dataset": DATASETS, "network": NETWORKS, "method": METHODS, "sparse": STRATEGIES}
 

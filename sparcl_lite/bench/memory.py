@@ -17,12 +17,13 @@ STEPS = 3
 MODULE = "sparcl_lite.bench.memory"  # this one, whose `measure` a fresh process calls
 
 
-def memory(work: Workload, *, repeats: int = 5) -> dict[str, Any]:
+def memory(*, repeats: int = 5, **sizes: Any) -> dict[str, Any]:
     """Peak bytes of a few training steps, dense and sparse: medians over fresh processes of each, in turn.
 
     `ratio` is that of the medians. `analytic` holds nonzero weights, their gradients and one copy of the convolutions'
-    outputs, as SparCL counts.
+    outputs, as SparCL counts. `sizes` are those of a `Workload`.
     """
+    work = Workload(**sizes)
     found: dict[str, list[int]] = {"dense": [], "sparse": []}
     for _ in range(repeats):
         for engine, peaks in found.items():
@@ -44,6 +45,14 @@ def memory(work: Workload, *, repeats: int = 5) -> dict[str, Any]:
         "settings": work.settings(repeats=repeats),
         "environment": environment(work.threads, "cpu"),
     }
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """The main numbers of a report."""
+    return (
+        f"dense {report['dense_bytes'] / 1e6:.0f} MB, sparse {report['sparse_bytes'] / 1e6:.0f} MB: "
+        f"{report['ratio']:.2f} of it"
+    )
 
 
 def measure(engine: str, **settings: Any) -> int:
