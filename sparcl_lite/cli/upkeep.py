@@ -29,9 +29,8 @@ def names() -> None:
         print(f"{title}:")
         for name in names:
             entry = names.entry(name)
-            print(
-                f"  {name:20} {entry.label if entry.label != name else ''}{' (registered)' * bool(entry.identity)}".rstrip()
-            )
+            label = entry.label if entry.label != name else ""
+            print(f"  {name:20} {label}{' (registered)' * bool(entry.identity)}".rstrip())
 
 
 @data_app.command("fetch")
