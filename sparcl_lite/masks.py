@@ -6,14 +6,18 @@ Densities are per layer: every prunable layer gets the same one ("uniform"), as 
 import torch
 from torch import Tensor, nn
 
+from sparcl_lite.models.network import adapted
+
 
 def prunable_weights(network: nn.Module) -> dict[str, nn.Parameter]:
-    """The 3x3 convolutions of the residual blocks; stem, shortcuts, batch norm and head stay dense, as in SparCL."""
-    return {
-        f"{name}.weight": module.weight
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1) and "." in name
-    }
+    """The weights that a mask may be put on, by name: see `models.network.adapted`."""
+    network = adapted(network)
+    return {name: network.body.get_parameter(name) for name in network.prunable}
+
+
+def trainable(weights: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Those that are not frozen: masks of frozen weights stay as they are."""
+    return {name: weight for name, weight in weights.items() if weight.requires_grad}
 
 
 def count_for(weight: Tensor, density: float) -> int:

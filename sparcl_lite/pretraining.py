@@ -15,30 +15,8 @@ from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import Dataset, Split, load
 from sparcl_lite.data.streams import Augmentation
 from sparcl_lite.errors import KitError
-from sparcl_lite.models import ResNet
-from sparcl_lite.models.progressive import Progressive
-from sparcl_lite.models.pruning import prune
-from sparcl_lite.models.shapes import make, shape_of
+from sparcl_lite.models import Network
 from sparcl_lite.rng import Generators, derived_seed
-
-
-def prepare(
-    config: RunConfig, network: nn.Module, source: Dataset | None, stream: Dataset, device: str
-) -> dict[str, Any]:
-    """Give a new network its weights before the first task: pre-trained, pruned, or as they were drawn."""
-    pruned = config.method == "lightcl" and bool(config.lightcl.prune)
-    if source is None and not pruned:
-        return {}
-    whole = network
-    if pruned or isinstance(network, Progressive):
-        shape = shape_of(config)._replace(kept=(), groups="stage", columns=0)
-        whole = make(shape, derived_seed(config.seed, "init")).to(device)
-    report = {} if source is None else pretrain(config, whole, source, stream, device)
-    if pruned:
-        prune(whole, network, config.kept_channels, config.lightcl)
-    elif whole is not network:
-        network.start_from(whole)
-    return report
 
 
 def split_classes(config: RunConfig, dataset: Dataset, rng: Generators) -> tuple[Dataset | None, Dataset]:
@@ -80,7 +58,7 @@ def without_images_of(source: Split, *others: Split) -> Split:
     return Split(source.images[fresh], source.labels[fresh])
 
 
-def pretrain(config: RunConfig, network: ResNet, source: Dataset, stream: Dataset, device: str) -> dict[str, Any]:
+def pretrain(config: RunConfig, network: Network, source: Dataset, stream: Dataset, device: str) -> dict[str, Any]:
     """Train all but the head of `network` on `source`, under a head of its own; what a result should say of it.
 
     Cross-entropy, SGD, the run's batch size and the source's augmentation. Raises `KitError` if it diverges.
@@ -92,8 +70,9 @@ def pretrain(config: RunConfig, network: ResNet, source: Dataset, stream: Datase
         )
     generator = torch.Generator().manual_seed(derived_seed(config.seed, "pretraining"))
     augment = Augmentation(source.spec, generator, device)
-    head = _head(network.linear.in_features, len(source.spec.classes), generator).to(device)
-    trunk = [p for name, p in network.named_parameters() if not name.startswith("linear.")]
+    head = _head(network.head.in_features, len(source.spec.classes), generator).to(device)
+    own = {id(p) for p in network.head.parameters()}
+    trunk = [p for p in network.parameters() if id(p) not in own]
     optimizer = torch.optim.SGD([*trunk, *head.parameters()], lr=config.pretraining_lr, foreach=True)
     network.train()
     for _ in range(config.pretraining_epochs):
@@ -123,7 +102,7 @@ def _head(features: int, classes: int, generator: torch.Generator) -> nn.Linear:
 
 
 @torch.no_grad()
-def _accuracy(network: ResNet, head: nn.Linear, augment: Augmentation, test: Split, device: str) -> float:
+def _accuracy(network: Network, head: nn.Linear, augment: Augmentation, test: Split, device: str) -> float:
     """Per cent of the source's test images that are classified correctly."""
     network.eval()
     right = 0

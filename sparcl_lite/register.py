@@ -31,14 +31,16 @@ def network(name: str, *, label: str = "", version: str = "", replace: bool = Fa
     return NETWORKS.register(name, label=label, version=version, replace=replace)
 
 
-def method(name: str, *, label: str = "", version: str = "", replace: bool = False) -> Callable:
+def method(name: str, *, label: str = "", colour: str = "", version: str = "", replace: bool = False) -> Callable:
     """Register a subclass of `Method`; its fields are those of its `Parameters`."""
-    return METHODS.register(name, label=label, version=version, replace=replace)
+    return METHODS.register(name, label=label, version=version, replace=replace, colour=colour)
 
 
-def strategy(name: str, *, config: type, label: str = "", version: str = "", replace: bool = False) -> Callable:
+def strategy(
+    name: str, *, config: type, label: str = "", colour: str = "", version: str = "", replace: bool = False
+) -> Callable:
     """Register a subclass of `Strategy` for sparse training; `config`, a subclass of `Sparse`, has its fields."""
-    return STRATEGIES.register(name, label=label, version=version, replace=replace, config=config)
+    return STRATEGIES.register(name, label=label, version=version, replace=replace, config=config, colour=colour)
 
 
 def clusterer(name: str, *, label: str = "", version: str = "", replace: bool = False) -> Callable:

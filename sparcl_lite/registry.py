@@ -73,7 +73,7 @@ class Registry(Mapping):
             self._load_builtins()
             if name in self._entries and not replace:
                 raise KitError(f"{self.kind} = {name!r}: is registered already; allowed: another name, or replace=True")
-            identity = identity or version or fingerprint(value, *facts.values())
+            identity = identity or version or fingerprint(value, facts.get("config"))
         self._entries[name] = Entry(name, value, label or name, identity, facts)
         return value
 
@@ -133,7 +133,7 @@ NETWORKS = Registry("network", "sparcl_lite.models")
 METHODS = Registry("method", "sparcl_lite.methods")
 STRATEGIES = Registry("sparse.kind", "sparcl_lite.sparsity")
 CLUSTERERS = Registry("method", "sparcl_lite.clustering.methods")
-RULES = Registry("rule", "sparcl_lite.papers")
+RULES = Registry("rule", "sparcl_lite.papers.judge")
 #: The registry of each field of a run that is a name.
 OF_FIELD = {"dataset": DATASETS, "network": NETWORKS, "method": METHODS, "sparse": STRATEGIES}
 

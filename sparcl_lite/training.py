@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.config.networks import frozen_blocks
+from sparcl_lite.config.run import UNFROZEN
 from sparcl_lite.data.sources import Dataset
 from sparcl_lite.data.streams import Batch, Task, TaskStream, planned_sizes, steps_per_epoch
 from sparcl_lite.engine import engine_for
@@ -22,9 +22,8 @@ from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import Ledger, PassCounter, costs_of
 from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
 from sparcl_lite.methods.base import Passes
-from sparcl_lite.models import ResNet
-from sparcl_lite.models.shapes import make, shape_of
-from sparcl_lite.pretraining import prepare, split_classes
+from sparcl_lite.models import whole_network
+from sparcl_lite.pretraining import pretrain, split_classes
 from sparcl_lite.registry import DATASETS, METHODS, STRATEGIES
 from sparcl_lite.replay import ReservoirBuffer
 from sparcl_lite.rng import Generators, derived_seed
@@ -57,16 +56,21 @@ class Trainer:
         source, dataset = split_classes(config, dataset, self.rng)
         self.stream = TaskStream(config, dataset, self.rng, device)
         self._check_removal()
-        self.network = make(shape_of(config), derived_seed(config.seed, "init")).to(device)
-        self.pretraining: dict = {} if from_state else prepare(config, self.network, source, dataset, device)
-        method = METHODS[config.method]
+        method, seed = METHODS[config.method], derived_seed(config.seed, "init")
+        whole = whole_network(config, seed).to(device)
+        trains = source is not None and not from_state
+        self.pretraining: dict = pretrain(config, whole, source, dataset, device) if trains else {}
+        self.network = method.derive(config, whole, seed).to(device)
         self.buffer = None
         if method.uses_buffer:
             self.buffer = ReservoirBuffer(config.buffer_size, self.rng.buffer, device)
         self.method = method(config, self.network, self.buffer, self.stream.augment)
+        if config.sparse and not self.network.prunable:
+            raise KitError(f"network = {config.network!r}: nothing in it can be pruned; allowed: sparse = none")
         strategy = STRATEGIES[config.sparse.kind] if config.sparse else Strategy
         self.sparsity = strategy(config, self.network, self.rng, len(self.stream.train.labels))
-        self.network.engine = engine_for(config, self.network, self.sparsity, self.method)
+        kind = config.engine if config.sparse and config.freeze == UNFROZEN else "dense"
+        self.network.engine = engine_for(kind, self.network, self.sparsity, alone=self.method.keeps_to_loss)
         self.ledger, self.passes = Ledger(costs_of(config)), PassCounter(self.network)
         self.probe = Probe(self.network, self.stream, self.buffer, self._count_probe)
         self.phases = self.method.phases(self.stream)
@@ -125,9 +129,7 @@ class Trainer:
 
     def _enter(self, number: int) -> None:
         """Freeze what this phase does not train, and count accordingly."""
-        frozen = frozen_blocks(self.config.network, self.config.boundary(number))
-        if isinstance(self.network, ResNet):
-            self.network.freeze(frozen, self.config.frozen_norm)
+        self.method.arrange(self.config, self.network, number)
         self.ledger.costs = costs_of(self.config, number)
 
     def _phase(self, number: int) -> Task:
@@ -270,4 +272,6 @@ def planned_steps(config: RunConfig) -> int:
 
 def _overall(densities: dict[str, float], weights: dict[str, torch.Tensor]) -> float:
     total = sum(weight.numel() for weight in weights.values())
+    if not total:  # nothing in the network can be pruned
+        return 1.0
     return sum(densities[name] * weight.numel() for name, weight in weights.items()) / total

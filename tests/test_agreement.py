@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from sparcl_lite.clustering.config import ClusteringConfig
-from sparcl_lite.clustering.runs import beside as clusterings
 from sparcl_lite.papers.ksparse.experiments import tables
 from sparcl_lite.papers.registry import experiments
 from sparcl_lite.report import agreement
@@ -92,12 +91,12 @@ def test_few_or_no_committed_seeds_are_told(tmp_path):
 def test_clusterings_are_compared_too(tmp_path):
     row = tables(profile="lite").rows[0]
     config = ClusteringConfig(**row.values, profile="lite", seed=0)
-    result = clusterings(RESULTS).committed(config)
+    result = RESULTS.committed(config)
     here = Store(tmp_path, *RESULTS.also_read)
-    clusterings(here).put(result)
+    here.put(result)
     assert outcomes(here) == {f"ksparse_tables/{row.id}": agreement.SAME}
     final = result.final.model_copy(update={"accuracy": 0.01})
-    clusterings(here).put(result.model_copy(update={"final": final}))
+    here.put(result.model_copy(update={"final": final}))
     assert outcomes(here) == {f"ksparse_tables/{row.id}": agreement.OUTSIDE}
 
 

@@ -61,7 +61,7 @@ def test_a_call_that_fails_is_counted_and_leaves_the_watch_ready():
 
 
 def test_a_step_is_timed_in_every_way_and_compared_round_by_round():
-    report = step(TINY, repeats=3)
+    report = step(**TINY.settings(repeats=3))
     rounds = report["rounds_ms"]
     assert set(rounds) == {"channels_last", "contiguous", "masked", "sparse", "auto"}
     assert report["dense_ms"] == min(statistics.median(rounds[n]) for n in ("channels_last", "contiguous"))
@@ -82,7 +82,7 @@ def test_whole_runs_alternate():
 
 
 def test_kernels_are_held_against_limits():
-    report = kernels(replace(TINY, network="resnet18"))
+    report = kernels(**replace(TINY, network="resnet18").settings())
     assert len(report["layers"]) == 7
     assert {size for taken in report["block_ms"].values() for size in taken} == {"16", "32", "64"}
     for layer in report["layers"]:
@@ -92,7 +92,7 @@ def test_kernels_are_held_against_limits():
 
 
 def test_memory_is_measured_in_processes_of_their_own():
-    report = memory(replace(TINY, width=32, image=32, batch=64), repeats=3)
+    report = memory(**replace(TINY, width=32, image=32, batch=64).settings(repeats=3))
     assert report["sparse_bytes"] == sorted(report["rounds_bytes"]["sparse"])[1]
     assert report["ratio"] == report["sparse_bytes"] / report["dense_bytes"]
     assert report["sparse_bytes"] > 0.5 * report["analytic"]["sparse"]
@@ -100,7 +100,7 @@ def test_memory_is_measured_in_processes_of_their_own():
 
 def test_parts_of_dense_and_sparse_steps_are_all_measured():
     untouched = SparseSGD.step
-    report = parts(TINY, repeats=1)
+    report = parts(**TINY.settings(repeats=1))
     for engine in ("dense", "sparse"):
         assert set(report[engine]) == set(PARTS)
         assert all(ms > 0 for ms in report[engine].values())

@@ -1,6 +1,5 @@
 """Verdicts follow from the runs by the written rules, and no claim reads better than its evidence."""
 
-import json
 import math
 from dataclasses import replace
 
@@ -14,11 +13,13 @@ from sparcl_lite.papers.claims import Claim, claims
 from sparcl_lite.papers.differences import PrintedDifference, paired, printed_difference
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.judge import judge
+from sparcl_lite.papers.measured import benchmarks
 from sparcl_lite.papers.registry import judge_claims
 from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
 from sparcl_lite.papers.sparcl.judge import STEPS
 from sparcl_lite.papers.sparcl.tables import table1, table3
 from sparcl_lite.report.tables import scoreboard, verdict_line
+from sparcl_lite.runs.benchmark import Measurement
 from sparcl_lite.runs.store import Store
 
 BASE = [70.0, 71.0, 72.0, 73.0]
@@ -319,8 +320,8 @@ def test_a_measured_step_has_to_reach_the_ratio_over_its_rounds(tmp_path, sparse
         "settings": {"threads": 2},
         "environment": {"processor": "an abacus"},
     }
-    (tmp_path / "bench").mkdir()
-    (tmp_path / "bench" / f"{STEPS}.json").write_text(json.dumps(steps))
+    (config,) = benchmarks().configs(benchmarks().row(STEPS), 1)
+    Store(tmp_path).put(Measurement(config=config, report=steps, finished=""))
     judged = verdict()
     assert judged.verdict == expected
     assert judged.evidence[0].effect.mean == pytest.approx(np.mean([100 / ms for ms in sparse_ms]))

@@ -58,11 +58,11 @@ def test_run_prints_the_result_and_keeps_it(call, tmp_path, monkeypatch):
     assert result["config"]["sparse"]["sparsity"] == 0.9
     assert set(result["flops"]) == {"paper", "honest", "by_part"}
     assert set(result["seconds"]) == {"train", "eval"}
-    monkeypatch.setattr("sparcl_lite.runs.run._train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("sparcl_lite.runs.training.Training.compute", lambda *_: pytest.fail("trained again"))
     assert call(*RUN, "--store", store, "--json") == (0, out, [])
     code, out, _ = call("store", "list", "--store", store)
     assert code == 0
-    assert f"sparcl-der++ 0.90, buffer 200, digits, seed 0: Class-IL {result['class_il']:.2f} %" in out
+    assert f"sparcl-der++ 0.90, buffer 200, digits, seed 0: Class-IL {result['class_il']:.2f}, " in out
     assert call("store", "verify", "--store", store)[0] == 0
     assert call("store", "prune", "--store", store)[0] == 0
     assert call("store", "list", "--store", store)[1] == out
@@ -144,9 +144,9 @@ def test_a_table_of_stored_runs(call, tmp_path):
         assert "TDM + DDR + DGM" in out
 
 
-COMMANDS = ["run", "sweep", "cluster", "table", "claims", "flops", "reproduce", "render", "data", "data fetch",
-            "data verify", "store", "store list", "store verify", "store prune", "bench", "bench overhead",
-            "bench step", "bench train", "bench memory", "bench kernels"]  # fmt: skip
+COMMANDS = ["run", "sweep", "table", "claims", "flops", "reproduce", "render", "data", "data fetch",
+            "data verify", "store", "store list", "store verify", "store prune", "store export", "bench",
+            "bench overhead", "bench step", "bench train", "bench memory", "bench kernels"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -182,7 +182,7 @@ WRONG = {
     "table": ("'name'", "sparcl_table1"),
     "table sparcl_table9": ("experiment = 'sparcl_table9'", "sparcl_table3"),
     "table sparcl_table1 --profile smoke": ("sparcl_table1", "sparcl-lite sweep"),
-    "sweep sparcl_table9": ("experiment = 'sparcl_table9'", "sparcl_table3"),
+    "sweep sparcl_table9": ("experiment = 'sparcl_table9'", "sparcl_table3", "ksparse_tables", "bench"),
     "reproduce nowhere": ("notebook = 'nowhere'", "quickstart"),
     "reproduce quickstart -p foo=1": ("foo", "buffer_size"),
     "reproduce sparcl_table1 quickstart -p buffers=[200]": ("quickstart: buffers", "buffer_size"),
@@ -191,7 +191,7 @@ WRONG = {
     "bench overhead --profile huge": ("profile = 'huge'", "paper"),
     "fly": ("'fly'", "run, sweep"),
     "data fly": ("'fly'", "fetch, verify"),
-    "store": ("list, verify, prune",),
+    "store": ("list, verify, prune, export",),
     "": ("command", "run, sweep"),
 }
 

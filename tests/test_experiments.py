@@ -3,13 +3,14 @@
 import pytest
 
 from sparcl_lite.papers.claims import claims
-from sparcl_lite.papers.experiments import METRICS, RECORD, Experiment, Row
+from sparcl_lite.papers.experiments import RECORD, Experiment, Row
 from sparcl_lite.papers.reference import reference
 from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
 from sparcl_lite.papers.sparcl.studies import CHANGES, SUSPECTS, confounders, removal, sensitivity
 from sparcl_lite.papers.sparcl.tables import PRINTED, table1, table2, table3
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
+from sparcl_lite.runs.training import Training
 from sparcl_lite.sparsity.settings import OFFICIAL_QUIRKS
 
 ALONE = {"sgd", "joint", "ewc", "lwf", "packnet", "lps"}
@@ -195,13 +196,13 @@ def test_stored_trains_nothing_and_reads_what_is_there(tmp_path, monkeypatch):
     experiment, store = two_rows(), Store(tmp_path / "store")
     empty = experiment.stored(seeds=2, store=store)
     assert empty.empty
-    assert list(empty.columns) == ["row", "seed", *METRICS, *RECORD]
+    assert list(empty.columns) == ["row", "method", "seed", *Training.columns, *RECORD]
     assert not store.root.exists()
     config = experiment.configs(experiment.row("a"), 2)[1]
     result = run(config, store=store)
-    monkeypatch.setattr("sparcl_lite.runs.run._train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(Training, "compute", lambda *_: pytest.fail("trained"))
     (line,) = experiment.stored(seeds=2, store=store).to_dict("records")
-    assert (line["row"], line["seed"], line["key"]) == ("a", 1, config.key)
+    assert (line["row"], line["method"], line["seed"], line["key"]) == ("a", "A", 1, config.key)
     assert (line["class_il"], line["flops_honest"]) == (result.class_il, result.flops.honest)
     assert (line["seconds"], line["flops_paper"]) == (result.seconds.train, result.flops.paper)
 

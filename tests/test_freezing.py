@@ -7,12 +7,12 @@ import torch
 from pydantic import ValidationError
 
 from sparcl_lite.config import RunConfig, explain
-from sparcl_lite.config.networks import boundaries, frozen_blocks
 from sparcl_lite.data.sources import load
 from sparcl_lite.measure.autograd import saved_bytes
 from sparcl_lite.measure.flops import costs_of, macs
 from sparcl_lite.models import build
-from sparcl_lite.sparsity import SparCL
+from sparcl_lite.registry import METHODS
+from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.training import Trainer
 
 DIGITS = load("digits")
@@ -20,7 +20,7 @@ DIGITS = load("digits")
 
 def network(architecture="resnet18", width=8, norm="eval", boundary="layer3"):
     model = build(architecture, width=width, channels=3, classes=10, seed=0).train()
-    model.freeze(frozen_blocks(architecture, boundary), norm)
+    model.freeze(model.up_to(boundary), norm)
     return model
 
 
@@ -30,10 +30,13 @@ def images(count, size=16, seed=0):
 
 def test_boundaries_by_name():
     stages = ["layer1.0", "layer1", "layer2.0", "layer2", "layer3.0", "layer3", "layer4.0", "layer4"]
-    assert boundaries("resnet18") == ["none", "stem", *stages]
-    assert frozen_blocks("small", "layer2") == ("stem", "layer1.0", "layer2.0")
-    assert frozen_blocks("resnet18", "layer1.0") == ("stem", "layer1.0")
-    assert frozen_blocks("small", "none") == ()
+    resnet18, small = network(boundary="none"), network("small", boundary="none")
+    assert resnet18.boundaries == ["none", "stem", *stages]
+    assert small.boundaries == ["none", "stem", "layer1", "layer2", "layer3"]
+    assert small.up_to("layer2") == ("stem", "layer1.0", "layer2.0")
+    assert resnet18.up_to("layer1.0") == ("stem", "layer1.0")
+    assert small.up_to("none") == ()
+    assert resnet18.last_stage == ("layer4.0", "layer4.1")
 
 
 def test_trainable_parameters_at_full_width():
@@ -49,8 +52,8 @@ def test_trainable_parameters_at_full_width():
 def test_frozen_blocks_neither_change_nor_hold_gradients(norm, boundary):
     model = network(norm="eval", boundary="none")
     model(images(4)).sum().backward()  # gradients of a task in which all trained
-    model.freeze(frozen_blocks("resnet18", boundary), norm)
-    names = frozen_blocks("resnet18", boundary)
+    names = model.up_to(boundary)
+    model.freeze(names, norm)
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for seed in range(2):
@@ -127,7 +130,7 @@ def test_costs_have_a_forward_pass_only_below_the_boundary():
     assert [c.name for c in costs_of(config, task=0) if not c.needs_input_gradient] == ["conv1.weight"]
 
 
-@pytest.mark.parametrize("method", ["sgd", "er", "lightcl"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("pnn", "joint")])
 def test_freezing_begins_after_the_first_task_unless_told(method):
     settings = {"tasks": 2, "images_per_class": 20, "epochs": 1, "freeze": "layer1"}
     for first in (False, True):
@@ -142,14 +145,30 @@ def test_freezing_begins_after_the_first_task_unless_told(method):
         assert not states[0]["layer2.0.conv1.weight"].equal(states[1]["layer2.0.conv1.weight"])
 
 
+@pytest.mark.parametrize("method", ["der++", "ewc", "agem", "lightcl"])
+@pytest.mark.parametrize("sparse", [SparCL(sparsity=0.9), RigL(sparsity=0.9, interval=2), StaticMask(kind="snip")])
+@pytest.mark.parametrize("first", [False, True])
+def test_strategies_leave_frozen_blocks_and_their_masks_alone(method, sparse, first):
+    settings = {"tasks": 2, "images_per_class": 20, "epochs": 5, "freeze": "layer2", "freeze_first_task": first}
+    config = RunConfig(profile="smoke", method=method, sparse=sparse, engine="sparse", **settings)
+    states: list = []
+    trainer = Trainer(config, DIGITS, on_epoch=lambda t: states.append(copy.deepcopy(t.network.state_dict())))
+    trainer.run()
+    below, above = "layer2.0.conv2.weight", "layer3.0.conv2.weight"
+    assert states[0 if first else 4][below].equal(states[-1][below])
+    assert not states[4][above].equal(states[-1][above])
+    for name in (below, above):
+        assert states[-1][name][~trainer.sparsity.existing[name]].count_nonzero() == 0
+    assert trainer.network.engine is None  # it knows of no frozen blocks
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"method": "sgd", "freeze": "layer4"}, "freeze = 'layer4': unknown in small; allowed: none, stem, layer1"),
-        ({"method": "der++", "freeze": "layer2"}, "freeze = 'layer2': allowed with sgd, er, lightcl only"),
-        ({"method": "er", "freeze": "stem", "sparse": SparCL()}, "needs dense layers"),
-        ({"method": "er", "freeze": "stem", "engine": "sparse"}, "needs dense layers"),
-        ({"method": "lightcl", "sparse": SparCL()}, "'lightcl' has its own ways; switch sparse off"),
+        ({"method": "pnn", "freeze": "layer2"}, "freeze = 'layer2': 'pnn' trains a new network for every task"),
+        ({"method": "pnn", "sparse": SparCL()}, "sparse = 'sparcl': 'pnn' has a network for every task; switch"),
+        ({"method": "lps", "sparse": SparCL()}, "sparse = 'sparcl': 'lps' has masks of its own; switch sparse off"),
         ({"method": "lightcl", "lightcl": {"prune": (0.1, 0.2)}}, "2 shares; allowed: one for each of 3"),
         ({"method": "lightcl", "lightcl": {"prune": (0.2, 0.7, 0.8)}}, "leaves 5 of a stage's channels; allowed: 8"),
         ({"method": "lightcl", "lightcl": {"ratio": 1.5}}, "lightcl.ratio = 1.5"),

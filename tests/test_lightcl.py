@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.config.networks import frozen_blocks
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import TaskStream
 from sparcl_lite.methods.lightcl import most_active, pattern_channels
@@ -31,7 +30,7 @@ def make(**settings):
     method = METHODS["lightcl"](config, network, buffer, stream.augment)
     method.begin_task(stream.tasks[0], stream)
     method.end_task(stream.tasks[0], stream)
-    network.freeze(frozen_blocks("small", config.boundary(1)), config.frozen_norm)
+    method.arrange(config, network, 1)
     method.begin_task(stream.tasks[1], stream)
     return method, stream
 

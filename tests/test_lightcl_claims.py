@@ -1,7 +1,5 @@
 """LightCL's claims parse, name rows of its experiments, and follow from its accounting, measurements and runs."""
 
-import json
-
 import pandas as pd
 import pytest
 
@@ -11,8 +9,10 @@ from sparcl_lite.papers.judge import RULES
 from sparcl_lite.papers.lightcl.accounting import COUNTINGS
 from sparcl_lite.papers.lightcl.experiments import EXPERIMENTS
 from sparcl_lite.papers.lightcl.judge import PEAKS
+from sparcl_lite.papers.measured import benchmarks
 from sparcl_lite.papers.registry import judge_claims
 from sparcl_lite.report.tables import scoreboard
+from sparcl_lite.runs.benchmark import Measurement
 from sparcl_lite.runs.store import Store
 
 ITEMS = {name: make(profile="paper") for name, make in EXPERIMENTS.items()}
@@ -23,8 +23,8 @@ BASE = [70.0, 71.0, 72.0, 73.0]
 
 def verdicts(tmp_path, frames=None, peaks=None):
     if peaks is not None:
-        (tmp_path / "bench").mkdir()
-        (tmp_path / "bench" / f"{PEAKS}.json").write_text(json.dumps({"peak_bytes": peaks}))
+        (config,) = benchmarks().configs(benchmarks().row(PEAKS), 1)
+        Store(tmp_path).put(Measurement(config=config, report={"peak_bytes": peaks}, finished=""))
     judged = judge_claims(ITEMS, frames or {}, Store(tmp_path))
     return {entry.claim.id: entry for entry in judged}
 

@@ -1,11 +1,15 @@
 """LightCL's table, ablation and analysis of blocks as experiments: their rows, their stream, what they share."""
 
+import numpy as np
 import pytest
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.papers.lightcl.generalizability import analyse, analyses, beside, configs, points
+from sparcl_lite.methods.lightcl import kept_channels
+from sparcl_lite.papers.lightcl.generalizability import generalizability, points
 from sparcl_lite.papers.lightcl.tables import PRUNED, ablation, protocol, table1
 from sparcl_lite.papers.reference import reference
+from sparcl_lite.runs.blocks import Block, BlockAnalysis
+from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
 
 
@@ -38,7 +42,7 @@ def test_pre_training_leaves_no_class_of_the_stream_out_of_place():
 def test_the_sparse_row_removes_the_authors_shares_where_eight_channels_are_left():
     def kept(profile):
         experiment = table1(profile=profile)
-        return experiment.configs(experiment.row("lightcl-0.90-15"), 1)[0].kept_channels
+        return kept_channels(experiment.configs(experiment.row("lightcl-0.90-15"), 1)[0])
 
     assert kept("paper") == tuple(
         round(width * (1 - share)) for width, share in zip((64, 128, 256, 512), PRUNED["resnet18"], strict=True)
@@ -62,10 +66,17 @@ def test_the_ablation_changes_one_thing_a_row():
     assert [found[name].freeze_first_task for name in ("both", "no-pretraining", "random-trunk")] == [True, False, True]
 
 
+def analysed(**shared):
+    """The configurations of the first seed, pre-trained and as drawn."""
+    experiment = generalizability(**shared)
+    return experiment, [config for row in experiment.rows for config in experiment.configs(row, 1)]
+
+
 def test_an_analysis_has_every_block_on_every_later_task_and_is_kept(tmp_path):
-    store, wanted = Store(tmp_path / "store"), configs(1, profile="smoke")
+    store = Store(tmp_path / "store")
+    experiment, wanted = analysed(profile="smoke")
     assert [config.pretraining_epochs > 0 for config in wanted] == [True, False]
-    first, second = analyses(wanted, store)
+    first, second = (run(config, store=store) for config in wanted)
     assert [(block.task, block.block) for block in first.blocks] == [
         (task, name) for task in (2, 3) for name in ("stem", "layer1.0", "layer2.0", "layer3.0")
     ]
@@ -74,12 +85,24 @@ def test_an_analysis_has_every_block_on_every_later_task_and_is_kept(tmp_path):
     assert set(table["pretraining"]) == {"pre-trained", "as drawn"}
     assert (table["plasticity"] > 0).all()
     assert (table["stability"] <= 1).all()
-    assert {result.config.key for result in beside(store).results()} == {config.key for config in wanted}
-    assert analyses(wanted, store) == [first, second]
+    assert {path.stem for path in (store.root / "generalizability").glob("*.json")} == {c.key for c in wanted}
+    assert [store.get(config) for config in wanted] == [first, second]
+    frame = experiment.stored(seeds=1, store=store)
+    assert frame["free"].tolist() == [np.mean([block.free for block in r.blocks]) for r in (first, second)]
 
 
-def test_a_block_frozen_in_a_task_leaves_the_accuracy_of_the_free_run_alone():
-    config = configs(1, profile="smoke")[0]
-    found, again = (analyse(config) for _ in range(2))
+def test_an_analysis_has_the_key_of_the_run_and_is_not_taken_for_it(tmp_path):
+    store, (_, (config, _)) = Store(tmp_path), analysed(profile="smoke")
+    plain = RunConfig.model_validate(config.model_dump())
+    assert plain.key == config.key
+    blocks = [Block(task=2, block="stem", frozen=50.0, free=60.0, stability=0.9)]
+    store.put(BlockAnalysis(config=config, blocks=blocks, seconds=1.0, environment={}))
+    assert store.get(plain) is None
+    assert store.get(config).blocks == blocks
+
+
+def test_a_block_frozen_in_a_task_leaves_the_accuracy_of_the_free_run_alone(tmp_path):
+    _, (config, _) = analysed(profile="smoke")
+    found, again = (run(config, store=tmp_path / name) for name in "ab")
     assert found.blocks == again.blocks
     assert len({block.free for block in found.blocks if block.task == 2}) == 1

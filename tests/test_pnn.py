@@ -16,7 +16,8 @@ DIGITS = load("digits")
 
 
 def network(columns=3):
-    return Progressive("small", columns=columns, width=8, channels=1, classes=10, seed=4).train()
+    shape = {"width": 8, "channels": 1, "classes": 10}
+    return Progressive([build("small", seed=4 + k, **shape) for k in range(columns)], seed=4).train()
 
 
 def images(count=6):

@@ -8,9 +8,10 @@ import torch
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.measure.flops import costs_of, macs
+from sparcl_lite.methods.lightcl import LightCLMethod, kept_channels
 from sparcl_lite.methods.lightcl_settings import LightCL
-from sparcl_lite.models.pruning import WriteNorm2d, choose_channels, filter_scores, prune
-from sparcl_lite.models.shapes import make, shape_of
+from sparcl_lite.models import network_of, whole_network
+from sparcl_lite.models.pruning import WriteNorm2d, choose_channels, filter_scores
 from sparcl_lite.training import Trainer
 
 RATES = (0.2, 0.2, 0.7, 0.8)
@@ -27,15 +28,14 @@ def pruned(groups, *, ranking="magnitude", width=16):
     """A full network with lively batch norm, and the pruned one."""
     settings = LightCL(prune=(0.2, 0.2, 0.7, 0.8), groups=groups, ranking=ranking, extra_channel=groups == "layer")
     run = RunConfig(profile="paper", method="lightcl", width=width, lightcl=settings)
-    shape = shape_of(run)
-    full, small = make(shape._replace(kept=(), groups="stage"), 0), make(shape, 0)
+    full = whole_network(run, 0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, value in full.state_dict().items():
             if value.dim() == 1 and value.is_floating_point():
                 value.copy_(torch.rand(value.shape, generator=generator) + ("var" in name))
-    prune(full, small, run.kept_channels, settings)
-    chosen = choose_channels(full, run.kept_channels, ranking=ranking, groups=groups)
+    small = LightCLMethod.derive(run, full, 0)
+    chosen = choose_channels(full, kept_channels(run), ranking=ranking, groups=groups)
     return full, small, chosen
 
 
@@ -68,16 +68,16 @@ def masked(full, chosen, groups):
 
 
 def test_channels_kept_at_full_width():
-    assert config().kept_channels == (52, 103, 78, 103)
-    assert config(extra_channel=False).kept_channels == (51, 102, 77, 102)
-    assert RunConfig(profile="paper", method="lightcl").kept_channels == (64, 128, 256, 512)
+    assert kept_channels(config()) == (52, 103, 78, 103)
+    assert kept_channels(config(extra_channel=False)) == (51, 102, 77, 102)
+    assert kept_channels(RunConfig(profile="paper", method="lightcl")) == (64, 128, 256, 512)
 
 
 def test_share_of_zeros_at_full_width():
-    official = sum(p.numel() for p in make(shape_of(config()), 0).parameters())
+    official = sum(p.numel() for p in network_of(config(), 0).parameters())
     assert 1 - official / FULL == pytest.approx(0.9037, abs=1e-4)
     assert official == 1_076_062
-    paper = sum(p.numel() for p in make(shape_of(config(variant="paper")), 0).parameters())
+    paper = sum(p.numel() for p in network_of(config(variant="paper"), 0).parameters())
     assert 0.904 < 1 - paper / FULL < 0.908
 
 
@@ -154,7 +154,8 @@ def test_pruned_channels_stay_zero_in_a_run():
 def test_official_first_task_recovers_the_last_frozen_block():
     settings = {"variant": "official", "prune": RATES}
     run = RunConfig(profile="paper", method="lightcl", freeze_first_task=True, lightcl=settings)
-    assert [run.boundary(task) for task in (0, 1, 4)] == ["layer3.0", "layer3", "layer3"]
+    assert [LightCLMethod.boundary(run, task) for task in (0, 1, 4)] == ["layer3.0", "layer3", "layer3"]
     dense = RunConfig(profile="paper", method="lightcl", freeze_first_task=True, lightcl={"variant": "official"})
-    assert dense.boundary(0) == "layer3"
-    assert RunConfig(profile="paper", method="lightcl", lightcl=settings).boundary(0) == "none"
+    assert LightCLMethod.boundary(dense, 0) == "layer3"
+    free = RunConfig(profile="paper", method="lightcl", lightcl=settings)
+    assert LightCLMethod.boundary(free, 0) == "none"

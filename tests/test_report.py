@@ -357,10 +357,11 @@ def test_generalizability_draws_a_line_a_task_and_their_mean():
 
 def test_colours_are_fixed_per_method():
     expected = {"sgd": "#999999", "joint": "#000000", "er": "#E69F00", "der": "#009E73", "der++": "#0072B2"}
-    assert expected.items() <= figures.PALETTE.items()
+    assert {name: figures.colour_of(name) for name in expected} == expected
+    assert figures.colour_of("a method of mine") == figures.colour_of("a method of mine")
     figure, _ = figures.accuracy_by_sparsity(ONE, frame_of(ONE))
     for ax in figure.axes:
         colours = {bars.get_label().removesuffix(", masked loss"): bars.lines[0].get_color() for bars in ax.containers}
-        assert colours == {"ER": figures.PALETTE["er"], "DER++": figures.PALETTE["der++"]}
+        assert colours == {"ER": figures.colour_of("er"), "DER++": figures.colour_of("der++")}
         assert ax.get_xlabel() or ax in figure.axes[:2]
     plt.close("all")

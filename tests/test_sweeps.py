@@ -136,7 +136,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, add
     assert time.monotonic() - start < 15
 
 
-def work_and_die_once(config, root):
+def work_and_die_once(kind, config, root, registered):
     """What a worker does, but the first one is killed in the second task of its first run."""
     original, epochs, marker = TaskStream.epoch, [], Path(root) / "died"
 
@@ -148,7 +148,7 @@ def work_and_die_once(config, root):
         return original(self, *args)
 
     TaskStream.epoch = deadly
-    return sweeps._work(config, root)
+    return sweeps._work(kind, config, root, registered)
 
 
 def test_a_worker_that_dies_costs_only_a_retry(tmp_path, monkeypatch, capfd):

@@ -15,7 +15,7 @@ from sparcl_lite.clustering import KSparse, choose_eta, eta_for_genes, eta_path
 from sparcl_lite.clustering.config import ClusteringConfig
 from sparcl_lite.clustering.data.cells import Cells
 from sparcl_lite.clustering.ksparse import AS_RELEASED
-from sparcl_lite.clustering.runs import cells_of
+from sparcl_lite.runs.clustering import cells_of
 
 DATASETS = ("khan", "nci60", "pbmc", "simulated", "zeisel", "cbmc")
 TUNING_SEED = 1_000

@@ -27,12 +27,13 @@ REPEATS = 7
 BLOCKS = (16, 32, 64)  # samples
 
 
-def kernels(work: Workload) -> dict[str, Any]:
+def kernels(**sizes: Any) -> dict[str, Any]:
     """Milliseconds, GFLOP/s and share of the limit of each product of each kind of pruned layer.
 
     A nonzero reads one vector for each two operations a lane, so the limit is the lower of the arithmetic peak and of
-    the cache's bandwidth times 1/2 FLOP a byte.
+    the cache's bandwidth times 1/2 FLOP a byte. `sizes` are those of a `Workload`.
     """
+    work = Workload(**sizes)
     with using_threads(work.threads):
         numba.set_num_threads(work.threads)
         limits = machine_limits(work.threads)
@@ -58,6 +59,18 @@ def kernels(work: Workload) -> dict[str, Any]:
         "settings": work.settings(),
         "environment": environment(work.threads, "cpu"),
     }
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """The main numbers of a report."""
+    lines = [", ".join(f"{name} {value:.0f}" for name, value in report["limits"].items())]
+    for layer in report["layers"]:
+        parts = (
+            f"{p} {layer[p]['ms']:.2f} ms, {layer[p]['gflops']:.0f} GFLOP/s ({100 * layer[p]['share_of_limit']:.0f} %)"
+            for p in PRODUCTS
+        )
+        lines.append(f"{layer['layer']}: {'; '.join(parts)}")
+    return "\n".join(lines)
 
 
 def _products(step: Pass, unit, attainable: float) -> dict[str, dict[str, float]]:

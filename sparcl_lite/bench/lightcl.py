@@ -43,6 +43,14 @@ def lightcl(
     }
 
 
+def in_words(report: dict[str, Any]) -> str:
+    """The main numbers of a report."""
+    return "\n".join(
+        f"{row}: {peak / 1e6:.0f} MB, {report['step_ms'][row]:.1f} ms a step, {report['speedup'][row]:.2f}x of DER++"
+        for row, peak in report["peak_bytes"].items()
+    )
+
+
 def _trainer(profile: str, row: str) -> Trainer:
     values = table1(profile=profile).row(row.partition(",")[0]).values
     values = values | {"masked_ce": True, "images_per_class": 0, "epochs": EPOCHS}

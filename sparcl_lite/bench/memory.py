@@ -7,8 +7,8 @@ from typing import Any
 
 from sparcl_lite.bench.step import sparse_step, training_step
 from sparcl_lite.bench.timing import in_a_process
-from sparcl_lite.bench.workload import CHANNELS, CLASSES, Workload
-from sparcl_lite.measure.flops import layer_costs
+from sparcl_lite.bench.workload import CHANNELS, Workload
+from sparcl_lite.measure.flops import measured_costs
 from sparcl_lite.measure.memory import FLOAT_BYTES, PeakMemory
 from sparcl_lite.runs.result import environment
 from sparcl_lite.runs.run import using_threads
@@ -17,18 +17,19 @@ STEPS = 3
 MODULE = "sparcl_lite.bench.memory"  # this one, whose `measure` a fresh process calls
 
 
-def memory(work: Workload, *, repeats: int = 5) -> dict[str, Any]:
+def memory(*, repeats: int = 5, **sizes: Any) -> dict[str, Any]:
     """Peak bytes of a few training steps, dense and sparse: medians over fresh processes of each, in turn.
 
     `ratio` is that of the medians. `analytic` holds nonzero weights, their gradients and one copy of the convolutions'
-    outputs, as SparCL counts.
+    outputs, as SparCL counts. `sizes` are those of a `Workload`.
     """
+    work = Workload(**sizes)
     found: dict[str, list[int]] = {"dense": [], "sparse": []}
     for _ in range(repeats):
         for engine, peaks in found.items():
             peaks.append(in_a_process(MODULE, work.settings(engine=engine)))
     middle = {engine: statistics.median(peaks) for engine, peaks in found.items()}
-    costs = layer_costs(work.network, work.width, CHANNELS, work.image, CLASSES)
+    costs = measured_costs(work.dense(), CHANNELS, work.image)
     maps = FLOAT_BYTES * work.batch * sum(c.outputs for c in costs)
     weights = {
         name: sum(c.parameters * (1 - work.sparsity if c.prunable and name == "sparse" else 1) for c in costs)
@@ -44,6 +45,14 @@ def memory(work: Workload, *, repeats: int = 5) -> dict[str, Any]:
         "settings": work.settings(repeats=repeats),
         "environment": environment(work.threads, "cpu"),
     }
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """The main numbers of a report."""
+    return (
+        f"dense {report['dense_bytes'] / 1e6:.0f} MB, sparse {report['sparse_bytes'] / 1e6:.0f} MB: "
+        f"{report['ratio']:.2f} of it"
+    )
 
 
 def measure(engine: str, **settings: Any) -> int:

@@ -29,6 +29,12 @@ def overhead(*, profile: str, sparsity: float | None, threads: int, steps: int, 
         return _parts(profile, None if sparsity is None else SparCL(sparsity=sparsity), steps, repeats)
 
 
+def in_words(report: dict[str, Any]) -> str:
+    """The main numbers of a report."""
+    parts = ", ".join(f"{part} {report[part]:.1f}" for part in ("forward", "backward", "update", "overhead"))
+    return f"{report['total']:.1f} ms a step ({parts}): {100 * report['share']:.1f} % overhead"
+
+
 def _parts(profile: str, sparse: SparCL | None, steps: int, repeats: int) -> dict[str, float]:
     config = RunConfig(profile=profile, method="der++", sparse=sparse, buffer_size=200, images_per_class=0)
     trainer = Trainer(config, random_images(config, steps), device="cpu")

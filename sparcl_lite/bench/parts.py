@@ -20,12 +20,14 @@ PARTS = ("convolutions, forward", "convolutions, backward", "update", "between")
 FORWARD, BACKWARD, UPDATE, BETWEEN = PARTS
 
 
-def parts(work: Workload, *, repeats: int = 7) -> dict[str, Any]:
+def parts(*, repeats: int = 7, **sizes: Any) -> dict[str, Any]:
     """Milliseconds of each of `PARTS` of a step, medians over alternating steps.
 
     `between` is batch norm, ReLU, residual sums, layout, head and loss; with the sparse engine `update` has the masking
     of gradients, too. The dense step is the one in channels_last, read from PyTorch's profiler.
+    `sizes` are those of a `Workload`.
     """
+    work = Workload(**sizes)
     with using_threads(work.threads):
         dense = dense_steps(work)["channels_last"]
         sparse, _ = sparse_step(work)
@@ -39,6 +41,13 @@ def parts(work: Workload, *, repeats: int = 7) -> dict[str, Any]:
         "settings": work.settings(repeats=repeats),
         "environment": environment(work.threads, "cpu"),
     }
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """The main numbers of a report."""
+    return "\n".join(
+        f"{name}: {', '.join(f'{part} {report[name][part]:.1f} ms' for part in PARTS)}" for name in ("dense", "sparse")
+    )
 
 
 def _dense_parts(step: Callable[[], None]) -> dict[str, float]:

@@ -22,12 +22,14 @@ LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 LR = 0.01
 
 
-def step(work: Workload, *, repeats: int = 7, compiled: bool = False) -> dict[str, Any]:
+def step(*, repeats: int = 7, compiled: bool = False, **sizes: Any) -> dict[str, Any]:
     """Median milliseconds of a step (forward, backward, masking of gradients, SGD), from alternating runs.
 
     `dense_ms` is the faster of the two dense layouts, `masked_ms` the same with masks multiplied onto it, `auto_ms`
     the engine that `auto` chooses. Each speed-up is the median over the rounds of dense / other.
+    `sizes` are those of a `Workload`.
     """
+    work = Workload(**sizes)
     with using_threads(work.threads):
         calls, engines = dense_steps(work), {}
         calls["masked"] = _masked_step(work)
@@ -54,6 +56,14 @@ def step(work: Workload, *, repeats: int = 7, compiled: bool = False) -> dict[st
         "settings": work.settings(repeats=repeats),
         "environment": environment(work.threads, "cpu"),
     }
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """The main numbers of a report."""
+    return (
+        f"dense {report['dense_ms']:.1f} ms ({report['dense_layout']}), masked {report['masked_ms']:.1f} ms, "
+        f"sparse {report['sparse_ms']:.1f} ms: {report['speedup']:.2f}x; auto {report['auto_speedup']:.2f}x"
+    )
 
 
 def training_step(network: ResNet, images: torch.Tensor, labels: torch.Tensor, masks: dict) -> Callable[[], None]:

@@ -15,12 +15,14 @@ from sparcl_lite.runs.run import using_threads
 SPARSITIES = (0.5, 0.75, 0.9, 0.95, 0.99)
 
 
-def sweep(work: Workload, *, sparsities: Sequence[float] = SPARSITIES, repeats: int = 5) -> dict[str, Any]:
+def sweep(*, sparsities: Sequence[float] = SPARSITIES, repeats: int = 5, **sizes: Any) -> dict[str, Any]:
     """Speed-ups by sparsity over the faster dense layout, medians of alternating rounds that hold all of them.
 
     `sparsities` replace the workload's own.
     `load` is the machine's load average at the end: well above the number of threads, read `cpu_speedup` (one thread).
+    `sizes` are those of a `Workload`.
     """
+    work = Workload(**sizes)
     with using_threads(work.threads):
         calls = dense_steps(work)
         for level in sparsities:
@@ -40,3 +42,9 @@ def sweep(work: Workload, *, sparsities: Sequence[float] = SPARSITIES, repeats: 
         "settings": work.settings(sparsity=list(sparsities), repeats=repeats),
         "environment": environment(work.threads, "cpu"),
     }
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """The main numbers of a report."""
+    found = ", ".join(f"{level}: {ratio:.2f}x" for level, ratio in report["speedup"].items())
+    return f"dense {report['dense_ms']:.1f} ms ({report['dense_layout']}); {found}"

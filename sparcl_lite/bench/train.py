@@ -60,6 +60,14 @@ def train(
     }  # fmt: skip
 
 
+def in_words(report: dict[str, Any]) -> str:
+    """The main numbers of a report."""
+    lines = [f"DER++ {report['dense_seconds']:.1f} s"]
+    for level, seconds in report["sparse_seconds"].items():
+        lines.append(f"SparCL-DER++ {level} {seconds:.1f} s: {report['speedup'][level]:.2f}x")
+    return "\n".join(lines)
+
+
 def _trained(config: RunConfig, steps: int) -> Trainer:
     """A finished run with so many steps in a dense epoch."""
     images = config.images_per_class and steps * config.batch_size * config.task_count // config.classes

@@ -1,5 +1,6 @@
 """Benchmarks on this machine: bench overhead, step, sweep, train, memory, kernels, parts, lightcl."""
 
+import importlib.util
 import json
 from typing import Annotated, Any
 
@@ -31,24 +32,16 @@ def overhead(
 
     Example: sparcl-lite bench overhead --profile lite
     """
-    from sparcl_lite.bench.overhead import overhead as measure
+    from sparcl_lite.runs.benchmark import in_words, measure
 
-    steps = {"smoke": 20, "lite": 16, "paper": 4}
-    reports = {}
-    names = profile or ["lite", "paper"]
-    for name in names:
-        _check_profile(name)
-    for name in names:
-        for kind, level in (("dense", None), ("sparse", sparsity)):
-            report = measure(profile=name, sparsity=level, threads=threads, steps=steps[name], repeats=repeats)
-            reports[f"{name}, {kind}"] = report
-            if not as_json:
-                parts = ", ".join(
-                    f"{part} {report[part]:.1f}" for part in ("forward", "backward", "update", "overhead")
-                )
-                print(
-                    f"{name}, {kind}: {report['total']:.1f} ms a step ({parts}): {100 * report['share']:.1f} % overhead"
-                )
+    names, steps, reports = profile or ["lite", "paper"], {"smoke": 20, "lite": 16, "paper": 4}, {}
+    _check(*({"profile": name} for name in names))
+    for name, level in ((name, level) for name in names for level in (None, sparsity)):
+        given = {"profile": name, "sparsity": level, "threads": threads, "steps": steps[name], "repeats": repeats}
+        title = f"{name}, {'dense' if level is None else 'sparse'}"
+        reports[title] = measure("overhead", **given)
+        if not as_json:
+            print(f"{title}: {in_words('overhead', reports[title])}")
     if as_json:
         print(json.dumps(reports, indent=1))
 
@@ -69,16 +62,8 @@ def step(
 
     Example: sparcl-lite bench step --width 64 --image 32 --batch 32 --sparsity 0.95 --threads 2 --json
     """
-    _check_network(network)
-    _needs_numba()
-    from sparcl_lite.bench.step import step as measure
-    from sparcl_lite.bench.workload import Workload
-
-    report = measure(Workload(network, width, image, batch, sparsity, threads), repeats=repeats, compiled=compiled)
-    _print(report, as_json, (
-        f"dense {report['dense_ms']:.1f} ms ({report['dense_layout']}), masked {report['masked_ms']:.1f} ms, "
-        f"sparse {report['sparse_ms']:.1f} ms: {report['speedup']:.2f}x; auto {report['auto_speedup']:.2f}x"
-    ))  # fmt: skip
+    sizes = {"network": network, "width": width, "image": image, "batch": batch, "sparsity": sparsity}
+    _show("step", as_json, **sizes, threads=threads, repeats=repeats, compiled=compiled)
 
 
 @app.command()
@@ -95,14 +80,8 @@ def sweep(
 
     Example: sparcl-lite bench sweep --width 16 --threads 2
     """
-    _check_network(network)
-    _needs_numba()
-    from sparcl_lite.bench.sweep import sweep as measure
-    from sparcl_lite.bench.workload import Workload
-
-    report = measure(Workload(network, width, image, batch, threads=threads), repeats=repeats)
-    found = ", ".join(f"{level}: {ratio:.2f}x" for level, ratio in report["speedup"].items())
-    _print(report, as_json, f"dense {report['dense_ms']:.1f} ms ({report['dense_layout']}); {found}")
+    sizes = {"network": network, "width": width, "image": image, "batch": batch}
+    _show("sweep", as_json, **sizes, threads=threads, repeats=repeats)
 
 
 @app.command()
@@ -122,17 +101,15 @@ def train(
 
     Example: sparcl-lite bench train --profile lite --sparsity 0.9 --sparsity 0.95 --threads 2
     """
-    _check_profile(profile)
-    _needs_numba()
-    from sparcl_lite.bench.train import train as measure
-
+    given = {
+        "profile": profile,
+        "sparsities": sparsity or [0.95],
+        "threads": threads,
+        "repeats": repeats,
+        "steps": steps,
+    }
     more = {name: value for name, value in (("epochs", epochs), ("tasks", tasks)) if value}
-    levels = sparsity or [0.95]
-    report = measure(profile=profile, sparsities=levels, threads=threads, repeats=repeats, steps=steps, **more)
-    lines = [f"DER++ {report['dense_seconds']:.1f} s"]
-    for level, seconds in report["sparse_seconds"].items():
-        lines.append(f"SparCL-DER++ {level} {seconds:.1f} s: {report['speedup'][level]:.2f}x")
-    _print(report, as_json, "\n".join(lines))
+    _show("train", as_json, **given, **more)
 
 
 @app.command()
@@ -150,16 +127,8 @@ def memory(
 
     Example: sparcl-lite bench memory --batch 96 --sparsity 0.95
     """
-    _check_network(network)
-    _needs_numba()
-    from sparcl_lite.bench.memory import memory as measure
-    from sparcl_lite.bench.workload import Workload
-
-    report = measure(Workload(network, width, image, batch, sparsity, threads), repeats=repeats)
-    _print(report, as_json, (
-        f"dense {report['dense_bytes'] / 1e6:.0f} MB, sparse {report['sparse_bytes'] / 1e6:.0f} MB: "
-        f"{report['ratio']:.2f} of it"
-    ))  # fmt: skip
+    sizes = {"network": network, "width": width, "image": image, "batch": batch, "sparsity": sparsity}
+    _show("memory", as_json, **sizes, threads=threads, repeats=repeats)
 
 
 @app.command()
@@ -175,20 +144,7 @@ def kernels(
 
     Example: sparcl-lite bench kernels --width 64 --sparsity 0.95 --threads 2
     """
-    _needs_numba()
-    from sparcl_lite.bench.kernels import PRODUCTS
-    from sparcl_lite.bench.kernels import kernels as measure
-    from sparcl_lite.bench.workload import Workload
-
-    report = measure(Workload("resnet18", width, image, batch, sparsity, threads))
-    lines = [", ".join(f"{name} {value:.0f}" for name, value in report["limits"].items())]
-    for layer in report["layers"]:
-        parts = (
-            f"{p} {layer[p]['ms']:.2f} ms, {layer[p]['gflops']:.0f} GFLOP/s ({100 * layer[p]['share_of_limit']:.0f} %)"
-            for p in PRODUCTS
-        )
-        lines.append(f"{layer['layer']}: {'; '.join(parts)}")
-    _print(report, as_json, "\n".join(lines))
+    _show("kernels", as_json, width=width, image=image, batch=batch, sparsity=sparsity, threads=threads)
 
 
 @app.command()
@@ -205,16 +161,8 @@ def parts(
 
     Example: sparcl-lite bench parts --sparsity 0.95
     """
-    _needs_numba()
-    from sparcl_lite.bench.parts import PARTS
-    from sparcl_lite.bench.parts import parts as measure
-    from sparcl_lite.bench.workload import Workload
-
-    report = measure(Workload("resnet18", width, image, batch, sparsity, threads), repeats=repeats)
-    lines = [
-        f"{name}: {', '.join(f'{part} {report[name][part]:.1f} ms' for part in PARTS)}" for name in ("dense", "sparse")
-    ]
-    _print(report, as_json, "\n".join(lines))
+    sizes = {"width": width, "image": image, "batch": batch, "sparsity": sparsity}
+    _show("parts", as_json, **sizes, threads=threads, repeats=repeats)
 
 
 @app.command()
@@ -226,38 +174,25 @@ def lightcl(
 ) -> None:
     """Peak memory and step time of the rows of LightCL's table.
 
-    Example: sparcl-lite bench lightcl --json > results/bench/lightcl-memory.json
+    Example: sparcl-lite bench lightcl --profile paper --threads 2
     """
-    _check_profile(profile)
-    _needs_numba()
-    from sparcl_lite.bench.lightcl import lightcl as measure
-
-    report = measure(profile=profile, threads=threads, repeats=repeats)
-    lines = [
-        f"{row}: {peak / 1e6:.0f} MB, {report['step_ms'][row]:.1f} ms a step, {report['speedup'][row]:.2f}x of DER++"
-        for row, peak in report["peak_bytes"].items()
-    ]
-    _print(report, as_json, "\n".join(lines))
+    _show("lightcl", as_json, profile=profile, threads=threads, repeats=repeats)
 
 
-def _print(report: dict[str, Any], as_json: bool, text: str) -> None:
-    print(json.dumps(report, indent=1) if as_json else text)
-
-
-def _check_network(name: str) -> None:
-    if name not in ("resnet18", "small"):
-        raise KitError(f"network = {name!r}: unknown; allowed: resnet18, small")
-
-
-def _check_profile(name: str) -> None:
-    from sparcl_lite.config.profiles import PROFILES
-
-    if name not in PROFILES:
-        raise KitError(f"profile = {name!r}: unknown; allowed: {', '.join(PROFILES)}")
-
-
-def _needs_numba() -> None:
-    import importlib.util
-
+def _show(benchmark: str, as_json: bool, **settings: Any) -> None:
+    _check(settings)
     if importlib.util.find_spec("numba") is None:
         raise KitError('numba is missing: pip install "sparcl-lite[kernels]"')
+    from sparcl_lite.runs.benchmark import in_words, measure
+
+    report = measure(benchmark, **settings)
+    print(json.dumps(report, indent=1) if as_json else in_words(benchmark, report))
+
+
+def _check(*given: dict[str, Any]) -> None:
+    from sparcl_lite.config.profiles import PROFILES
+
+    allowed = {"network": ("resnet18", "small"), "profile": tuple(PROFILES)}
+    for name, value in ((name, settings[name]) for settings in given for name in allowed if name in settings):
+        if value not in allowed[name]:
+            raise KitError(f"{name} = {value!r}: unknown; allowed: {', '.join(allowed[name])}")

@@ -87,6 +87,8 @@ def store_with_evidence(path: Path):
     return Store(path, *([EVIDENCE] if EVIDENCE.is_dir() else []))
 
 
-def shown(value: float | None, unit: str) -> str:
+def shown(value: float | None, unit: str = "") -> str:
     """A number of a result as text; `-` where the method has none."""
-    return "-" if value is None else f"{value:.2f} {unit}"
+    if value is None:
+        return "-"
+    return f"{value:.2f} {unit}".rstrip() if abs(value) < 1e5 else f"{value:.4g}"

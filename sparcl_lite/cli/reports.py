@@ -26,7 +26,7 @@ app = typer.Typer()
 
 @app.command()
 def table(
-    name: Annotated[str, typer.Argument(help="sparcl_table1, sparcl_table2, ...")],
+    name: Annotated[str, typer.Argument(help="sparcl_table1, ksparse_tables, ...")],
     profile: Profile = "lite",
     dataset: Dataset = None,
     seeds: Seeds = 10,
@@ -34,17 +34,17 @@ def table(
     markdown: Annotated[bool, typer.Option("--markdown", help="as a GitHub table")] = False,
     as_json: Json = False,
 ) -> None:
-    """A paper's table beside ours, from the stored runs (it trains nothing).
+    """A paper's table beside ours, or an experiment's own, from the stored runs (it trains nothing).
 
     Example: sparcl-lite table sparcl_table1 --markdown
     """
-    from sparcl_lite.report.tables import comparison
+    from sparcl_lite.report.experiments import table_of
 
     experiment = experiment_named(name, profile, dataset)
     frame = experiment.stored(seeds=seeds, store=store_with_evidence(store))
     if frame.empty:
         raise KitError(f"{name}: no run of it in {store}; make them with: sparcl-lite sweep {name}")
-    shown = comparison(experiment, frame)
+    shown = table_of(experiment, frame)
     if as_json:
         print(shown.frame.to_json(orient="records", indent=1))
     else:

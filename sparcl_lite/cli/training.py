@@ -47,15 +47,16 @@ def run(
 
     Example: sparcl-lite run --method der++ --sparse sparcl --sparsity 0.9 --buffer-size 200 --seed 0
     """
-    from sparcl_lite.runs.run import label
-    from sparcl_lite.runs.run import run as run_config
+    from sparcl_lite.runs.job import job_of
+    from sparcl_lite.runs.run import run as run_job
 
     config = config_from(profile, dataset, method, sparse, sparsity, buffer_size, variant, set_, seed=seed)
-    result = run_config(config, store=store, device=device, threads=threads, progress=True)
+    job = job_of(config, device=device, threads=threads)
+    result = run_job(job, store=store, progress=True)
     if as_json:
         print(result.model_dump_json(indent=1))
         return
-    print(f"{label(config)}, seed {seed}")
+    print(f"{job.label}, seed {seed}")
     print(f"Class-IL {shown(result.class_il, '%')}, Task-IL {shown(result.task_il, '%')}", end=", ")
     print(f"forgetting {shown(result.forgetting, 'points')}")
     print(f"training FLOPs {result.flops.paper:.3g} (paper's convention), {result.flops.honest:.3g} (honest)")
@@ -64,24 +65,25 @@ def run(
 
 @app.command()
 def sweep(
-    experiments: Annotated[list[str], typer.Argument(help="sparcl_table1, sparcl_table3, ...")],
+    experiments: Annotated[list[str], typer.Argument(help="sparcl_table1, ksparse_tables, bench, ...")],
     profile: Profile = "lite",
     dataset: Dataset = None,
     seeds: Seeds = 10,
     store: StorePath = Path("build/store"),
     scheduler: Scheduler = None,
+    large: Annotated[bool, typer.Option("--large", help="also the sizes that take minutes and gigabytes")] = False,
 ) -> None:
-    """Train every run of an experiment that the store lacks.
+    """Compute every run of an experiment that the store lacks. What is timed runs here, one after the other.
 
-    Example: sparcl-lite sweep sparcl_table1 sparcl_table3 --seeds 5
+    Example: sparcl-lite sweep sparcl_table1 ksparse_tables --seeds 5
     """
     from sparcl_lite.runs.store import Store
-    from sparcl_lite.runs.sweep import sweep as sweep_configs
+    from sparcl_lite.runs.sweep import sweep as sweep_jobs
 
     chosen = [experiment_named(name, profile, dataset) for name in experiments]
-    configs = [c for e in chosen for row in e.rows for c in e.configs(row, seeds)]
-    results = sweep_configs(configs, store=Store(store), scheduler=scheduler)
-    print(f"{len({r.config.key for r in results})} runs in {store}")
+    jobs = [job for experiment in chosen for job in experiment.jobs(seeds=seeds, large=large)]
+    sweep_jobs(jobs, store=Store(store), scheduler=scheduler)
+    print(f"{len({job.id for job in jobs})} runs in {store}")
 
 
 @app.command()

@@ -7,9 +7,10 @@ import typer
 
 from sparcl_lite.cli.options import StorePath, shown
 from sparcl_lite.errors import KitError
+from sparcl_lite.paths import folder
 
 data_app = typer.Typer(help="Fetch and verify data sets.\n\nExample: sparcl-lite data fetch cifar10")
-store_app = typer.Typer(help="List, verify and prune a run store.\n\nExample: sparcl-lite store list")
+store_app = typer.Typer(help="List, verify, prune and export a run store.\n\nExample: sparcl-lite store list")
 
 
 @data_app.command("fetch")
@@ -49,29 +50,26 @@ def store_list(store: StorePath = Path("build/store")) -> None:
 
     Example: sparcl-lite store list --store results
     """
-    from sparcl_lite.runs.run import label
+    from sparcl_lite.runs.job import job_of
+    from sparcl_lite.runs.store import Store
 
-    trained, clustered, analysed = _stores(store)
-    for result in trained.results():
-        accuracy = f"Class-IL {shown(result.class_il, '%')}, Task-IL {shown(result.task_il, '%')}"
-        print(f"{result.config.key}  {label(result.config)}, seed {result.config.seed}: {accuracy}")
-    for result in clustered.results():
-        what = f"{result.config.method}, {result.config.dataset}, seed {result.config.seed}"
-        print(f"{result.config.key}  {what}: accuracy {100 * result.final.accuracy:.2f} %")
-    for result in analysed.results():
-        print(f"{result.config.key}  analysis of blocks, {result.config.dataset}, seed {result.config.seed}")
+    for result in Store(store).results():
+        job = job_of(result.config)
+        numbers = ", ".join(f"{name} {shown(value)}" for name, value in job.headline(result).items())
+        print(f"{result.config.key}  {job.label}, seed {result.config.seed}: {numbers}")
 
 
 @store_app.command("verify")
 def store_verify(store: StorePath = Path("build/store")) -> None:
-    """Check every file; damaged ones are set aside.
+    """Check every result; damaged files are set aside.
 
     Example: sparcl-lite store verify --store results
     """
-    stores = _stores(store)
-    if problems := [problem for each in stores for problem in each.verify()]:
+    from sparcl_lite.runs.store import Store
+
+    if problems := Store(store).verify():
         raise KitError("; ".join(problems))
-    print(f"{store}: {sum(len(list(each.root.glob('*.json'))) for each in stores)} sound runs")
+    print(f"{store}: {sum(1 for _ in Store(store).results())} sound runs")
 
 
 @store_app.command("prune")
@@ -80,20 +78,25 @@ def store_prune(store: StorePath = Path("build/store")) -> None:
 
     Example: sparcl-lite store prune
     """
-    print(f"{sum(each.prune() for each in _stores(store)) / 2**20:.1f} MiB freed")
-
-
-def _stores(path: Path) -> tuple:
-    """The store of training runs in a folder, and those of the clusterings and analyses beside them."""
-    from sparcl_lite.clustering.runs import beside as clusterings
-    from sparcl_lite.papers.lightcl.generalizability import beside as analyses
     from sparcl_lite.runs.store import Store
 
-    trained = Store(path)
-    others = clusterings(trained), analyses(trained)
-    if path.name in {other.root.name for other in others}:  # its results would all count as damaged
-        raise KitError(f"store = {path}: belongs to a store of runs; allowed: the folder it is in, {path.parent}")
-    return trained, *others
+    print(f"{Store(store).prune() / 2**20:.1f} MiB freed")
+
+
+@store_app.command("export")
+def store_export(
+    to: Annotated[Path, typer.Option(help="folder of evidence, as results/", callback=folder)],
+    store: StorePath = Path("build/store"),
+) -> None:
+    """Add every finished run to files of one line a run, TO/EXPERIMENT/runs.jsonl; a line of the same run is replaced.
+
+    Example: sparcl-lite store export --store build/store --to results
+    """
+    from sparcl_lite.papers.registry import export
+    from sparcl_lite.runs.store import Store
+
+    for name, count in export(Store(store), to).items():
+        print(f"{to / name / 'runs.jsonl'}: {count} runs")
 
 
 def _known_dataset(name: str) -> str:

@@ -4,31 +4,27 @@ import hashlib
 import json
 from typing import Any, Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-#: Part of every key: raise a method's when the same configuration would give other numbers; the rest are at 1.
-SCHEMA_VERSIONS = {"simlr": 2, "sparse-kmeans": 2}
-PROFILES = ("smoke", "lite", "paper")
+from sparcl_lite.config.base import Frozen, is_stored
+from sparcl_lite.registry import CLUSTERERS
+
 SIMULATED = "simulated"
-METHODS = ("k-sparse", "pca", "spectral", "simlr", "sparse-kmeans")
 
 Option = bool | int | float | str | None
 
 
-class ClusteringConfig(BaseModel):
+class ClusteringConfig(Frozen):
     """One clustering of one data set: method, its options, seed.
 
     The seed is that of the restarts, of the simulated data and of the subsample. `options` are parameters of the
     method's estimator; what is left out keeps the estimator's default.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    profile: Literal[PROFILES] = "lite"
+    profile: Literal["smoke", "lite", "paper"] = "lite"
     dataset: Literal["zeisel", "cbmc", "pbmc", "khan", "nci60", "simulated"]
-    method: Literal[METHODS]
-    options: dict[str, Option] = {}
+    method: str
+    options: dict[str, Option] = Field({})
     seed: int = Field(0, ge=0, lt=2**31)
     share: float = Field(1.0, gt=0, le=1, description="of the cells, drawn at random, that are clustered")
     logs: bool = Field(False, description="log(1 + count per 10,000) of simulated counts, which are raw otherwise")
@@ -36,15 +32,23 @@ class ClusteringConfig(BaseModel):
     genes: int | None = Field(None, ge=50, description="simulated; None: 10,000")
     dropout: float | None = Field(None, ge=0, lt=1, description="simulated, share of zeros; None: 0.8")
     sparse: bool = Field(False, description="simulated, as CSR")
+    registered: dict[str, str] = Field({}, description="identity of what a user registered; filled in by itself")
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        if not is_stored(info):
+            CLUSTERERS.entry(name)
+        return name
 
     @model_validator(mode="before")
     @classmethod
-    def _as_python(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Numbers of numpy become Python's, so that both give the same key."""
-        plain = {name: _plain(value) for name, value in values.items()}
-        if isinstance(plain.get("options"), dict):
-            plain["options"] = {name: _plain(value) for name, value in plain["options"].items()}
-        return plain
+    def _identify(cls, given: Any, info: ValidationInfo) -> Any:
+        """What comes from a store keeps the identity that it had."""
+        if is_stored(info) or not isinstance(given, dict) or given.get("method") not in CLUSTERERS:
+            return given
+        identity = CLUSTERERS.entry(given["method"]).identity
+        return given | {"registered": {"method": identity} if identity else {}}
 
     @model_validator(mode="after")
     def _check_simulated(self) -> "ClusteringConfig":
@@ -60,13 +64,10 @@ class ClusteringConfig(BaseModel):
 
     @property
     def key(self) -> str:
-        """Content address of the run: a hash of the canonical configuration and the schema version."""
-        text = json.dumps(["clustering", SCHEMA_VERSIONS.get(self.method, 1), self.canonical()], sort_keys=True)
+        """Content address of the run: a hash of the canonical configuration and the version of its method's numbers."""
+        version = CLUSTERERS.entry(self.method).facts.get("schema", 1) if self.method in CLUSTERERS else 1
+        text = json.dumps(["clustering", version, self.canonical()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 class Agreement(BaseModel):

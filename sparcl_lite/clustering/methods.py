@@ -1,5 +1,9 @@
-"""The compared methods behind one signature: X, number of clusters, seed and options in; labels and more out."""
+"""The compared methods behind one signature: X, number of clusters, seed and options in; labels and more out.
 
+Methods of a user are functions of that signature, or classes of estimators with `fit_predict`.
+"""
+
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +16,7 @@ from sparcl_lite.clustering.ksparse import KSparse
 from sparcl_lite.clustering.simlr import SIMLR
 from sparcl_lite.clustering.sparse_kmeans import SparseKMeans
 from sparcl_lite.clustering.spectral import SpectralNJW
+from sparcl_lite.registry import CLUSTERERS
 
 GAP_RESTARTS, GAP_SAMPLES = 3, 300  # that s is chosen on: the gap needs 1 + permutations clusterings of each s
 GAP_PERMUTATIONS = 3  # 25 in the authors' package
@@ -24,7 +29,7 @@ class Fitted:
     Attributes
     ----------
     labels : (m,)
-    embedding : coordinates that the labels were found in, (m, h)
+    embedding : coordinates that the labels were found in, (m, h); X itself where the method has none
     initial_labels : what it started from, (m,), or None
     selected : features by decreasing weight, or None where the method selects none
     details : further numbers
@@ -82,4 +87,19 @@ def ksparse(X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
     return Fitted(model.labels_, model.transform(X), model.initial_labels_, model.selected_features_, details)
 
 
-METHODS = {"k-sparse": ksparse, "pca": pca, "spectral": spectral, "simlr": simlr, "sparse-kmeans": sparse_kmeans}
+CLUSTERERS.register("k-sparse", ksparse, label="K-sparse")
+CLUSTERERS.register("pca", pca, label="PCA + k-means")
+CLUSTERERS.register("spectral", spectral)
+CLUSTERERS.register("simlr", simlr, label="SIMLR", schema=2)
+CLUSTERERS.register("sparse-kmeans", sparse_kmeans, label="sparse k-means", schema=2)
+
+
+def fit(name: str, X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
+    """What the method of that name finds. Raises `KitError` on an unknown name."""
+    method = CLUSTERERS[name]
+    if not isinstance(method, type):
+        return method(X, k, seed=seed, threads=threads, **options)
+    ours, known = {"n_clusters": k, "random_state": seed, "n_jobs": threads}, inspect.signature(method).parameters
+    model = method(**{name: value for name, value in ours.items() if name in known} | options)
+    labels = np.asarray(model.fit_predict(X))
+    return Fitted(labels, getattr(model, "embedding_", X))

@@ -15,10 +15,10 @@ from pydantic import (
 
 from sparcl_lite.config.base import AnySparse, Frozen, Sparse, is_stored
 from sparcl_lite.config.key import key_of
-from sparcl_lite.config.networks import ARCHITECTURES, UNFROZEN, boundaries
 from sparcl_lite.config.profiles import PROFILES, resolve
 from sparcl_lite.registry import DATASETS, METHODS, OF_FIELD, STRATEGIES, entries_of
 
+UNFROZEN = "none"  # as the boundary of freezing: every block trains
 MIN_CHANNELS = 8  # with fewer, torch 2.14's CPU convolutions corrupt memory
 
 Count = Annotated[int, Field(ge=1)]
@@ -146,17 +146,11 @@ class RunConfig(Frozen):
             raise ValueError(f"tasks = {said}; allowed: {allowed}")
         if self.drop_last and self.even_batches:
             raise ValueError("drop_last = True: with even_batches there is no smaller batch to drop; switch one off")
-        self._check_frozen()
         self._check_pretraining()
         METHODS[self.method].check(self)
         if self.sparse:
             STRATEGIES[self.sparse.kind].check(self)
         return self
-
-    def _check_frozen(self) -> None:
-        allowed = boundaries(self.network)
-        if self.freeze not in allowed:
-            raise ValueError(f"freeze = {self.freeze!r}: unknown in {self.network}; allowed: {', '.join(allowed)}")
 
     def _check_pretraining(self) -> None:
         if (self.pretraining == "disjoint") != bool(self.pretraining_classes):
@@ -181,30 +175,6 @@ class RunConfig(Frozen):
     def task_count(self) -> int:
         """Tasks of the stream."""
         return len(self.task_classes)
-
-    @property
-    def stage_widths(self) -> tuple[int, ...]:
-        """Channels of each stage, before any pruning."""
-        return tuple(self.width * 2**stage for stage in range(len(ARCHITECTURES[self.network]["blocks"])))
-
-    @property
-    def kept_channels(self) -> tuple[int, ...]:
-        """Channels that LightCL's pruning leaves in each stage."""
-        if self.method != "lightcl" or not self.lightcl.prune:
-            return self.stage_widths
-        extra = self.lightcl.extra_channel
-        shares = zip(self.stage_widths, self.lightcl.prune, strict=True)
-        return tuple(min(width, int(width * (1 - share) + 0.5) + extra) for width, share in shares)
-
-    def boundary(self, task: int) -> str:
-        """The last block that does not train in this task (counted from 0)."""
-        if task > 0 or self.freeze == UNFROZEN:
-            return self.freeze
-        if not self.freeze_first_task:
-            return UNFROZEN
-        recovers = self.method == "lightcl" and self.lightcl.prune and self.lightcl.recover
-        allowed = boundaries(self.network)
-        return allowed[allowed.index(self.freeze) - bool(recovers)]
 
     @property
     def own(self) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparcl_lite.engine.choice import Choice
+from sparcl_lite.engine.contract import Masking
 from sparcl_lite.engine.kernels.index import scatter
 from sparcl_lite.engine.layers import EVERYTHING
 from sparcl_lite.engine.passes import Pass
 from sparcl_lite.engine.trunk import Trunk, Unit
 from sparcl_lite.models import ResNet
-from sparcl_lite.sparsity.base import Strategy
 
 EVALUATED = 64  # samples that an evaluation takes at a time: it needs no more memory than a training step
 
@@ -29,7 +29,7 @@ class SparseEngine:
     """
 
     def __init__(
-        self, network: ResNet, strategy: Strategy, *, every_gradient: bool = False, choice: Choice | None = None
+        self, network: ResNet, strategy: Masking, *, every_gradient: bool = False, choice: Choice | None = None
     ):
         self.network, self.strategy, self.every_gradient, self.choice = network, strategy, every_gradient, choice
         self.alone = True  # no other term of the loss adds to the gradients

@@ -6,20 +6,17 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.config.networks import frozen_blocks
 from sparcl_lite.data.streams import batch_sizes, planned_sizes, steps_per_epoch
-from sparcl_lite.masks import prunable_weights
 from sparcl_lite.methods.base import Passes
-from sparcl_lite.models import ResNet, build
-from sparcl_lite.models.shapes import Shape, make, shape_of
-from sparcl_lite.registry import DATASETS, METHODS
+from sparcl_lite.models import Network, adapted, network_of
+from sparcl_lite.models.network import WEIGHTED
+from sparcl_lite.registry import DATASETS, METHODS, NETWORKS
 from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.sparsity.rigl import drop_fraction, schedule_at
 from sparcl_lite.sparsity.schedule import data_fraction, mask_adjustment, samples_in_epoch
@@ -45,52 +42,53 @@ class LayerCost:
     needs_input_gradient: bool = True
 
 
-@cache
-def layer_costs(network: str, width: int, channels: int, size: int, classes: int) -> tuple[LayerCost, ...]:
-    """Costs of every layer for one `size` x `size` image, in order of execution."""
-    model = build(network, width=width, channels=channels, classes=classes, seed=0)
-    return measured_costs(model, channels, size)
+def measured_costs(network: nn.Module, channels: int, size: int | tuple[int, int]) -> tuple[LayerCost, ...]:
+    """Costs of the layers that a pass of one image runs, in that order; autograd says what backward would compute.
 
-
-def measured_costs(model: nn.Module, channels: int, size: int) -> tuple[LayerCost, ...]:
-    """Costs of the layers that a pass of one image runs, in that order; autograd says what backward would compute."""
-    prunable, found, handles = prunable_weights(model), [], []
+    A layer that runs several times is counted each time. `size` is that of the image, `(rows, columns)` where it is not
+    square.
+    """
+    rows, columns = (size, size) if isinstance(size, int) else size
+    image, training, found, seen = torch.zeros(1, channels, rows, columns), network.training, [], set()
+    network = adapted(network, image)
 
     def record(name: str) -> Callable:
-        def hook(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-            values = output[0].numel()
-            macs = values * module.weight[0].numel()
-            count = sum(p.numel() for p in module.parameters())
-            backward = module.weight.requires_grad, inputs[0].requires_grad
-            found.append(LayerCost(f"{name}.weight", macs, values, count, f"{name}.weight" in prunable, *backward))
+        def hook(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+            places = inputs[0] if getattr(layer, "transposed", False) else output
+            macs = places.numel() * layer.weight[0].numel()
+            count = 0 if name in seen else sum(p.numel() for p in layer.parameters())
+            seen.add(name)
+            backward = layer.weight.requires_grad, inputs[0].requires_grad
+            found.append(LayerCost(name, macs, output.numel(), count, name in network.prunable, *backward))
 
         return hook
 
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            handles.append(module.register_forward_hook(record(name)))
-    with torch.enable_grad():
-        model.eval()(torch.zeros(1, channels, size, size))
-    for handle in handles:
-        handle.remove()
+    layers = ((name, layer) for name, layer in network.body.named_modules() if isinstance(layer, WEIGHTED))
+    handles = [layer.register_forward_hook(record(f"{name}.weight")) for name, layer in layers]
+    try:
+        with torch.enable_grad():
+            network.eval()(image)
+    finally:
+        network.train(training)
+        for handle in handles:
+            handle.remove()
     return tuple(found)
 
 
+_COSTS: dict[tuple, tuple[LayerCost, ...]] = {}
+
+
 def costs_of(config: RunConfig, task: int = 0) -> tuple[LayerCost, ...]:
-    """Layer costs of the configuration's network on its data set, as it trains in this task (counted from 0)."""
-    frozen = frozen_blocks(config.network, config.boundary(task))
-    column = task if config.method == "pnn" else 0
-    return _costs(shape_of(config), DATASETS[config.dataset].size, frozen, column)
-
-
-@cache
-def _costs(shape: Shape, size: int, frozen: tuple[str, ...], column: int) -> tuple[LayerCost, ...]:
-    network = make(shape, seed=0)
-    if shape.columns:
-        network.use(column)
-    elif frozen:
-        network.freeze(frozen)
-    return measured_costs(network, shape.channels, size)
+    """Layer costs of the network that `config` trains on its images, as it trains in this task (counted from 0)."""
+    method, spec, make = METHODS[config.method], DATASETS[config.dataset], NETWORKS[config.network]
+    shape = make, config.network, config.width, spec.channels, spec.size, config.classes
+    made = method.derive.__func__, method.arrange.__func__, method.variant(config, task)
+    key = (*shape, *made)  # code as it is: a name may be registered anew
+    if key not in _COSTS:
+        network = network_of(config, seed=0)
+        method.arrange(config, network, task)
+        _COSTS[key] = measured_costs(network, spec.channels, spec.size)
+    return _COSTS[key]
 
 
 def macs(costs: tuple[LayerCost, ...], density: Densities | None = None) -> float:
@@ -184,7 +182,7 @@ class Ledger:
 class PassCounter:
     """Counts the samples of every pass through the network, and through copies made of it, until someone asks."""
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Network):
         counts = self.counts = Counter()
 
         def counter(begins: int) -> Callable:  # no methods: copies of the network share these
@@ -195,10 +193,8 @@ class PassCounter:
 
             return count
 
-        network.entry.register_forward_pre_hook(counter(0))
-        if isinstance(network, ResNet):  # its passes can also end or begin between frozen and trainable blocks
-            network.trunk_entry.register_forward_pre_hook(counter(-1))
-            network.patterns_entry.register_forward_pre_hook(counter(1))
+        for entry, begins in network.entries.items():
+            entry.register_forward_pre_hook(counter(begins))
 
     def take(self) -> Passes:
         """The passes since the last call: with a graph (training), and without one."""

@@ -46,7 +46,7 @@ class AGEM(SharedBuffer):
         share = self.config.buffer_size // self.config.task_count
         chosen = task.samples[torch.randperm(len(task.samples), generator=self.buffer.generator)[:share]]
         images, labels = stream.train.images[chosen], stream.train.labels[chosen]
-        self.buffer.add(images, labels, self.network.linear.weight.new_zeros(len(labels), self.config.classes))
+        self.buffer.add(images, labels, self.network.head.weight.new_zeros(len(labels), self.config.classes))
 
     @staticmethod
     def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What every continual-learning method is: the hooks that the training loop calls, with their usual behaviour."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from sparcl_lite.config import Parameters, RunConfig
+from sparcl_lite.config.run import UNFROZEN
 from sparcl_lite.data.streams import Batch, Task, TaskStream
 from sparcl_lite.losses import cross_entropy
+from sparcl_lite.models import Network, layout_of
 from sparcl_lite.replay import Memory, ReservoirBuffer
 
 
@@ -58,7 +60,7 @@ class Method:
     def __init__(
         self,
         config: RunConfig,
-        network: nn.Module,
+        network: Network,
         buffer: ReservoirBuffer | None,
         augment: Callable[[Tensor], Tensor],
     ):
@@ -73,6 +75,32 @@ class Method:
             raise ValueError(
                 f"buffer_size = {config.buffer_size}, but {config.method!r} replays batches; allowed: 2 or more"
             )
+        if config.freeze != UNFROZEN:
+            allowed = layout_of(config).boundaries
+            if config.freeze not in allowed:
+                raise ValueError(
+                    f"freeze = {config.freeze!r}: unknown in {config.network}; allowed: {', '.join(allowed)}"
+                )
+
+    @classmethod
+    def derive(cls, config: RunConfig, whole: Network, seed: int) -> Network:
+        """The network that the method trains, made of the registered one with its first weights."""
+        return whole
+
+    @classmethod
+    def boundary(cls, config: RunConfig, task: int) -> str:
+        """The last block that does not train in this task (counted from 0)."""
+        return config.freeze if task > 0 or config.freeze_first_task else UNFROZEN
+
+    @classmethod
+    def arrange(cls, config: RunConfig, network: Network, task: int) -> None:
+        """Before a task: let train what trains in it."""
+        network.freeze(network.up_to(cls.boundary(config, task)), config.frozen_norm)
+
+    @classmethod
+    def variant(cls, config: RunConfig, task: int) -> Hashable:
+        """What decides, beside the network's own shape, which layers run and train in this task."""
+        return cls.boundary(config, task)
 
     @property
     def trainable(self) -> list[nn.Parameter]:

@@ -23,7 +23,7 @@ class DERppParameters(DERParameters):
     beta: float = Field(0.5, ge=0, description="weight of the replayed samples' cross-entropy")
 
 
-@METHODS.register("der", label="DER")
+@METHODS.register("der", label="DER", colour="#009E73")
 class DER(Method):
     """L = CE(f(x), y) + alpha MSE(f(x'), z').
 
@@ -46,7 +46,7 @@ class DER(Method):
         return loss, logits
 
 
-@METHODS.register("der++", label="DER++")
+@METHODS.register("der++", label="DER++", colour="#0072B2")
 class DERpp(Method):
     """L = CE(f(x), y) + alpha MSE(f(x'), z') + beta CE(f(x''), y'').
 

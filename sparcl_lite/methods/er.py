@@ -19,7 +19,7 @@ class ERParameters(Parameters):
     beta: float = Field(1.0, ge=0, description="weight of the replayed samples' cross-entropy, where not merged")
 
 
-@METHODS.register("er", label="ER")
+@METHODS.register("er", label="ER", colour="#E69F00")
 class ER(Method):
     """L = CE over the union of the current batch and one draw from the buffer.
 

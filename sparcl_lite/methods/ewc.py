@@ -36,7 +36,7 @@ class OnlineEWC(Method):
         (logits,) = self.forward(batch, [])
         loss = self.current_loss(logits, batch)
         if self.fisher is not None:
-            terms = zip(self.fisher, self.trainable, self.anchor, strict=True)
+            terms = zip(self.fisher, self.network.parameters(), self.anchor, strict=True)
             loss = loss + self.config.penalty * sum((f * (p - a) ** 2).sum() for f, p, a in terms)
         return loss, logits
 
@@ -46,17 +46,18 @@ class OnlineEWC(Method):
         if self.fisher is not None:
             fresh = [self.config.gamma * old + new for old, new in zip(self.fisher, fresh, strict=True)]
         self.fisher = fresh
-        self.anchor = [p.detach().clone() for p in self.trainable]
+        self.anchor = [p.detach().clone() for p in self.network.parameters()]
 
     def _fisher(self, task: Task, stream: TaskStream) -> list[Tensor]:
-        parameters = self.trainable
-        total = [torch.zeros_like(p) for p in parameters]
+        total = [torch.zeros_like(p) for p in self.network.parameters()]
+        trained = [(sum_, p) for sum_, p in zip(total, self.network.parameters(), strict=True) if p.requires_grad]
         self.network.eval()
         for sample in task.samples.split(1):
             batch = stream.batch(task, sample)
             log_likelihood = -F.cross_entropy(self.network(batch.inputs), batch.labels)
             weight = log_likelihood.detach().exp() / len(task.samples)
-            for sum_, gradient in zip(total, torch.autograd.grad(log_likelihood, parameters), strict=True):
+            gradients = torch.autograd.grad(log_likelihood, [p for _, p in trained])
+            for (sum_, _), gradient in zip(trained, gradients, strict=True):
                 sum_ += weight * gradient**2
         return total
 

@@ -7,7 +7,7 @@ from sparcl_lite.methods.base import Method
 from sparcl_lite.registry import METHODS
 
 
-@METHODS.register("sgd", label="SGD")
+@METHODS.register("sgd", label="SGD", colour="#999999")
 class SGD(Method):
     """Fine-tuning: L = CE(f(x), y). The lower bound."""
 
@@ -19,7 +19,7 @@ class SGD(Method):
         return self.current_loss(logits, batch), logits
 
 
-@METHODS.register("joint", label="JOINT")
+@METHODS.register("joint", label="JOINT", colour="#000000")
 class Joint(SGD):
     """Training on all tasks together, for as many epochs as a task has. The upper bound."""
 

@@ -82,7 +82,7 @@ class ICaRL(Method):
             members = task.samples[stream.train.labels[task.samples] == label]
             self.exemplars[label] = members[herding(self._features(members, stream), count)]
         means = {label: self._features(positions, stream).mean(0) for label, positions in self.exemplars.items()}
-        self.means = torch.full_like(self.network.linear.weight, torch.inf)
+        self.means = torch.full_like(self.network.head.weight, torch.inf)
         for label, mean in means.items():
             self.means[label] = mean
         held = torch.cat(list(self.exemplars.values()))

@@ -1,16 +1,19 @@
 """LightCL (Wang et al., ASP-DAC 2025): freeze what generalises, hold the feature patterns of what does not."""
 
+from collections.abc import Hashable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.config.run import MIN_CHANNELS
+from sparcl_lite.config.run import MIN_CHANNELS, UNFROZEN
 from sparcl_lite.data.streams import Batch, Task, TaskStream
 from sparcl_lite.masks import keep_top
 from sparcl_lite.methods.base import Method, Passes, earlier_sizes
 from sparcl_lite.methods.lightcl_settings import LightCLParameters
-from sparcl_lite.models import frozen_statistics
+from sparcl_lite.models import Network, ResNet, frozen_statistics, layout_of, seeded
+from sparcl_lite.models.pruning import pruned
 from sparcl_lite.registry import METHODS
 from sparcl_lite.replay import Memory
 
@@ -34,26 +37,51 @@ class LightCLMethod(Method):
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
-        """Shares of pruned channels fit the network's stages, and leave enough of each."""
+        """It is a ResNet; shares of pruned channels fit its stages, and leave enough of each."""
+        if not isinstance(layout_of(config), ResNet):
+            raise ValueError(f"network = {config.network!r}: 'lightcl' holds feature maps of a ResNet's last stage")
         super().check(config)
         settings = config.lightcl
         if not settings.prune:
             return
-        stages = len(config.stage_widths)
+        stages = len(layout_of(config).widths)
         if len(settings.prune) != stages:
             raise ValueError(
                 f"lightcl.prune has {len(settings.prune)} shares; allowed: one for each of {stages} stages"
             )
-        if min(config.kept_channels) < MIN_CHANNELS:
+        if min(kept_channels(config)) < MIN_CHANNELS:
             raise ValueError(
-                f"lightcl.prune leaves {min(config.kept_channels)} of a stage's channels; "
+                f"lightcl.prune leaves {min(kept_channels(config))} of a stage's channels; "
                 f"allowed: {MIN_CHANNELS} or more"
             )
+
+    @classmethod
+    def derive(cls, config: RunConfig, whole: Network, seed: int) -> Network:
+        """The registered network, or what is left of it when channels were pruned."""
+        settings = config.lightcl
+        if not settings.prune:
+            return whole
+        with seeded(seed):
+            return pruned(whole, kept_channels(config), ranking=settings.ranking, groups=settings.groups)
+
+    @classmethod
+    def boundary(cls, config: RunConfig, task: int) -> str:
+        """With `recover` the first task also trains the last of the frozen blocks."""
+        boundary = super().boundary(config, task)
+        if task or boundary == UNFROZEN or not (config.lightcl.prune and config.lightcl.recover):
+            return boundary
+        allowed = layout_of(config).boundaries
+        return allowed[allowed.index(boundary) - 1]
+
+    @classmethod
+    def variant(cls, config: RunConfig, task: int) -> Hashable:
+        """The boundary, and how the network is pruned."""
+        return cls.boundary(config, task), kept_channels(config), config.lightcl.groups
 
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
         self.settings, self.channels = self.config.lightcl, pattern_channels(self.config)
-        self.map_weight = AUTHORS_CHANNELS / self.config.stage_widths[-1]  # before any pruning, as `channels`
+        self.map_weight = AUTHORS_CHANNELS / layout_of(self.config).widths[-1]  # before any pruning, as `channels`
         self.masks: list[Tensor] = []  # by map: the channels (C,) of the pattern
         self.inputs: Tensor | None = None  # reference samples
         self.maps: Tensor | None = None  # what the frozen blocks make of them
@@ -160,13 +188,22 @@ class LightCLMethod(Method):
             setattr(self, name, value)
 
 
+def kept_channels(config: RunConfig) -> tuple[int, ...]:
+    """Channels that pruning leaves in each stage."""
+    widths, settings = layout_of(config).widths, config.lightcl
+    if not settings.prune:
+        return widths
+    shares = zip(widths, settings.prune, strict=True)
+    return tuple(min(width, int(width * (1 - share) + 0.5) + settings.extra_channel) for width, share in shares)
+
+
 def pattern_channels(config: RunConfig) -> int:
     """How many channels of each map a task adds: a share of the last stage's channels before any pruning.
 
     The authors' code keeps one more: its threshold is the largest value that should fall below it.
     """
     settings = config.lightcl
-    return int(config.stage_widths[-1] * settings.ratio + 0.5) + settings.extra_channel
+    return int(layout_of(config).widths[-1] * settings.ratio + 0.5) + settings.extra_channel
 
 
 def most_active(maps: Tensor, count: int) -> Tensor:

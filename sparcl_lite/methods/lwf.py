@@ -48,13 +48,13 @@ class LwF(Method):
         self.targets = torch.cat(parts)
 
     def _warm_up(self, task: Task, stream: TaskStream) -> None:
-        optimizer = torch.optim.SGD(self.network.linear.parameters(), lr=self.config.lr)
+        optimizer = torch.optim.SGD(self.network.head.parameters(), lr=self.config.lr)
         for _ in range(self.config.epochs):
             for batch in stream.epoch(task, task.samples):
                 with torch.no_grad():
                     features = self.network.features(batch.inputs)
                 optimizer.zero_grad()
-                cross_entropy(self.network.linear(features), batch.labels, task.classes).backward()
+                cross_entropy(self.network.head(features), batch.labels, task.classes).backward()
                 optimizer.step()
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -29,13 +29,17 @@ class PackNet(Method):
 
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
-        self.packed = {n: p for n, p in self.network.named_parameters() if p.dim() == 4 and p.requires_grad}
         self.owner = {n: torch.full_like(p, FREE, dtype=torch.int8) for n, p in self.packed.items()}
         norms = {n for n, m in self.network.named_modules() if isinstance(m, nn.BatchNorm2d)}
         self.norm_names = [n for n in self.network.state_dict() if n.rpartition(".")[0] in norms]
         self.norms: list[dict[str, Tensor]] = []  # by task: batch norm's weights and statistics
         self.current = 0
         self.pruned = False  # whether the current task has chosen its weights
+
+    @property
+    def packed(self) -> dict[str, nn.Parameter]:
+        """Weights of the convolutions that tasks share out; frozen ones serve every task whole."""
+        return {n: p for n, p in self.network.named_parameters() if p.dim() == 4 and p.requires_grad}
 
     def begin_task(self, task: Task, stream: TaskStream) -> None:
         """All weights that no task owns may be trained."""
@@ -127,7 +131,10 @@ class LPS(PackNet):
         self._new_scores()
 
     def _new_scores(self) -> None:
-        self.scores = {n: torch.full_like(p, self.SCORE).requires_grad_() for n, p in self.packed.items()}
+        self._take_scores({n: torch.full_like(p, self.SCORE) for n, p in self.packed.items()})
+
+    def _take_scores(self, scores: dict[str, Tensor]) -> None:
+        self.scores = {name: score.detach().requires_grad_() for name, score in scores.items()}
         self.optimizer = torch.optim.Adam(self.scores.values(), lr=self.SCORE_LR)
 
     def begin_task(self, task: Task, stream: TaskStream) -> None:
@@ -201,10 +208,7 @@ class LPS(PackNet):
         """Take over a state of `state_dict`."""
         super().load_state_dict(state)
         self.z, self.u, self.used, self.kept = (state[name] for name in ("z", "u", "used", "kept"))
-        self._new_scores()
-        with torch.no_grad():
-            for name, score in self.scores.items():
-                score.copy_(state["scores"][name])
+        self._take_scores(state["scores"])
         self.optimizer.load_state_dict(state["optimizer"])
 
 

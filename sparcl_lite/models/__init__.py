@@ -1,10 +1,22 @@
-"""Networks: the residual network of any width, whole or pruned, and the progressive one."""
+"""Networks: the residual network of any width, whole or pruned, the progressive one, and a user's own made to fit.
 
-from sparcl_lite.config.networks import ARCHITECTURES
-from sparcl_lite.models.resnet import BasicBlock, BatchNorm2d, ResNet, build, frozen_statistics, seeded
-from sparcl_lite.registry import NETWORKS
+Importing this package registers the built-in ones.
+"""
 
-__all__ = ["BasicBlock", "BatchNorm2d", "ResNet", "build", "frozen_statistics", "seeded"]
+from sparcl_lite.models.building import build, layout_of, network_of, whole_network
+from sparcl_lite.models.network import Network, adapted
+from sparcl_lite.models.resnet import BasicBlock, BatchNorm2d, ResNet, frozen_statistics, seeded
 
-for _name in ARCHITECTURES:
-    NETWORKS.register(_name, build)
+__all__ = [
+    "BasicBlock",
+    "BatchNorm2d",
+    "Network",
+    "ResNet",
+    "adapted",
+    "build",
+    "frozen_statistics",
+    "layout_of",
+    "network_of",
+    "seeded",
+    "whole_network",
+]

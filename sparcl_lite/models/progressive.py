@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparcl_lite.models.resnet import ResNet, build, seeded
+from sparcl_lite.models.network import Network
+from sparcl_lite.models.resnet import ResNet, seeded
 
 
 class Adapter(nn.Module):
@@ -25,7 +26,7 @@ class Adapter(nn.Module):
         return self.project(F.relu(self.narrow(scaled)))
 
 
-class Progressive(nn.Module):
+class Progressive(Network):
     """Columns of equal shape; column k adds to its map after the stem and after each stage what adapters say.
 
     Columns before the one in use do not train, and their batch norm is that of evaluation: what they say is constant.
@@ -36,19 +37,17 @@ class Progressive(nn.Module):
     adapters : of column k (from 1): one for each of `levels`, the maps after the stem and after each stage
     """
 
-    engine = None
+    layout = ResNet.layout
 
-    def __init__(self, architecture: str, *, columns: int, width: int, channels: int, classes: int, seed: int):
+    def __init__(self, columns: list[ResNet], *, seed: int):
         super().__init__()
-        self.entry = nn.Identity()
-        shape = {"width": width, "channels": channels, "classes": classes}
-        self.columns = nn.ModuleList(build(architecture, seed=seed + k, **shape) for k in range(columns))
-        widths = [self.columns[0].conv1.out_channels, *(s[-1].conv2.out_channels for s in self._stages(0))]
+        self.columns = nn.ModuleList(columns)
+        widths = [columns[0].widths[0], *columns[0].widths]
         with seeded(seed):
             self.adapters = nn.ModuleList(
-                nn.ModuleList(Adapter(width, k) for width in widths) for k in range(1, columns)
+                nn.ModuleList(Adapter(width, k) for width in widths) for k in range(1, len(columns))
             )
-        self.to(memory_format=self.columns[0].layout)
+        self.to(memory_format=self.layout)
         self.use(0)
 
     def start_from(self, network: ResNet) -> None:

@@ -5,10 +5,11 @@ With `groups="stage"` the layers that a stage adds up keep the same channels, so
 map of full width, of which the next layer reads what the last layer before it wrote. Neither multiplies by zeros.
 """
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
-from sparcl_lite.methods.lightcl_settings import LightCL
 from sparcl_lite.models.resnet import BatchNorm2d, ResNet
 
 Channels = dict[str, Tensor]  # by a convolution's name: the output channels that it keeps, ascending
@@ -50,8 +51,9 @@ class WriteNorm2d(BatchNorm2d):
         return wide.index_copy(1, self.writes, normed)
 
 
-def scatter(network: ResNet, kept: tuple[int, ...]) -> None:
-    """Give a full-width network the layers of `groups="layer"`, each with `kept` channels of its stage."""
+def scattered(full: ResNet, kept: tuple[int, ...]) -> ResNet:
+    """A full-width network with the layers of `groups="layer"`, each with `kept` channels of its stage."""
+    network = copy.deepcopy(full)
     width, previous = network.conv1.out_channels, kept[0]
     network.conv1 = nn.Conv2d(network.conv1.in_channels, previous, 3, network.conv1.stride, 1, bias=False)
     network.bn1 = WriteNorm2d(previous, width)
@@ -68,13 +70,14 @@ def scatter(network: ResNet, kept: tuple[int, ...]) -> None:
                 block.shortcut[1] = WriteNorm2d(count, width)
             previous = count
     network.linear = ReadLinear(previous, network.linear.out_features)
-    network.to(memory_format=network.layout)
+    return network.to(memory_format=network.layout)
 
 
-def prune(full: ResNet, small: ResNet, kept: tuple[int, ...], settings: LightCL) -> None:
-    """Give `small`, which has the shape already, the channels of `full` that are worth keeping; not its head."""
-    chosen = choose_channels(full, kept, ranking=settings.ranking, groups=settings.groups)
-    transplant(full, small, chosen, groups=settings.groups)
+def pruned(full: ResNet, kept: tuple[int, ...], *, ranking: str, groups: str) -> ResNet:
+    """A new network with so many channels in each stage, those of `full` that are worth keeping; its head is new."""
+    small = full.narrowed(kept) if groups == "stage" else scattered(full, kept)
+    transplant(full, small, choose_channels(full, kept, ranking=ranking, groups=groups), groups=groups)
+    return small
 
 
 def filter_scores(weight: Tensor, ranking: str) -> Tensor:

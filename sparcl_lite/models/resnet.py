@@ -1,8 +1,8 @@
 """Networks: the CIFAR ResNet-18 of any width, and the small residual network of the `lite` profile.
 
-Both are one class; what is prunable in them is decided in `sparsity.masks`. Batch norm can keep separate statistics
-for the chunks (current batch, replay batches) of one joint pass. The first blocks can be frozen: they then run without
-any gradient bookkeeping and keep no maps.
+Both are one class. Batch norm can keep separate statistics for the chunks (current batch, replay batches) of one joint
+pass. The first blocks can be frozen: they then run without any gradient bookkeeping and keep no maps. Prunable are the
+3x3 convolutions of the residual blocks; stem, shortcuts, batch norm and head stay dense, as in SparCL.
 """
 
 from collections.abc import Iterator
@@ -12,8 +12,11 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from sparcl_lite.config.networks import ARCHITECTURES
+from sparcl_lite.config.run import UNFROZEN
+from sparcl_lite.models.network import Network
+from sparcl_lite.registry import NETWORKS
 
 FROZEN_BATCH = 8  # images that pass the frozen blocks at once
 
@@ -54,7 +57,7 @@ class BasicBlock(nn.Module):
         return inner, F.relu(self.bn2(self.conv2(inner)) + self.shortcut(x))
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """Residual network for small images: 3x3 stem, no max-pool, stages that halve the size from one to the next.
 
     Parameters
@@ -66,9 +69,8 @@ class ResNet(nn.Module):
 
     Attributes
     ----------
-    layout : memory format of the maps, and as built of the weights
-    engine : runs the layers up to the head in another way, or None; see `sparsity.engine`
-    frozen : names of the first blocks, which do not train
+    widths : channels of each stage
+    stages : their names
     """
 
     layout = torch.channels_last
@@ -83,11 +85,9 @@ class ResNet(nn.Module):
         stem_stride: int = 1,
     ):
         super().__init__()
-        # Passes begin here, whatever runs them: places for hooks. Whole ones, those of `trunk`, those of `patterns`.
-        self.entry, self.trunk_entry, self.patterns_entry = nn.Identity(), nn.Identity(), nn.Identity()
-        self.engine = None
-        self.frozen: tuple[str, ...] = ()
-        self.frozen_norm = "eval"
+        # Passes also begin here: those of `trunk`, those of `patterns`.
+        self.trunk_entry, self.patterns_entry = nn.Identity(), nn.Identity()
+        self.widths, self.settings = widths, {"blocks": blocks, "stem_stride": stem_stride}
         self.conv1 = nn.Conv2d(channels_in, widths[0], 3, stem_stride, 1, bias=False)
         self.bn1 = BatchNorm2d(widths[0])
         self.stages, channels = [], widths[0]
@@ -99,15 +99,35 @@ class ResNet(nn.Module):
             self.stages.append(f"layer{stage + 1}")
             channels = out
         self.linear = nn.Linear(channels, classes)
-        self.blocks = [
-            "stem",
-            *(f"{s}.{i}" for s, count in zip(self.stages, blocks, strict=True) for i in range(count)),
-        ]
+        names = (f"{s}.{i}" for s, count in zip(self.stages, blocks, strict=True) for i in range(count))
+        self.blocks = ("stem", *names)
+        self.prunable = tuple(f"{name}.conv{i}.weight" for name in self.blocks[1:] for i in (1, 2))
         self.to(memory_format=self.layout)
 
-    def forward(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
-        """Logits ``(N, classes)`` of images ``(N, C, H, W)``; `chunks` sum to N and keep separate statistics."""
-        return self.linear(self.features(x, chunks))
+    @property
+    def head(self) -> nn.Linear:
+        """The linear layer behind the mean over positions."""
+        return self.linear
+
+    @property
+    def entries(self) -> dict[nn.Module, int]:
+        """Passes can also end or begin between frozen and trainable blocks."""
+        return {self.entry: 0, self.trunk_entry: -1, self.patterns_entry: 1}
+
+    @property
+    def boundaries(self) -> list[str]:
+        """Nothing, or a block; the last one of a stage is called by its stage."""
+        last = {f"{stage}.{len(self.get_submodule(stage)) - 1}": stage for stage in self.stages}
+        return [UNFROZEN, *(last.get(name, name) for name in self.blocks)]
+
+    @property
+    def last_stage(self) -> tuple[str, ...]:
+        """The blocks of the last stage."""
+        return tuple(name for name in self.blocks if name.startswith(f"{self.stages[-1]}."))
+
+    def narrowed(self, widths: tuple[int, ...]) -> "ResNet":
+        """A new network of the same kind with other channels in its stages."""
+        return ResNet(self.conv1.in_channels, self.linear.out_features, widths=widths, **self.settings)
 
     def features(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
         """What the head sees ``(N, features)``: the last stage's maps, averaged over their positions."""
@@ -148,26 +168,8 @@ class ResNet(nn.Module):
         blocks = [self.get_submodule(name) for name in names]
         return [width for block in blocks for width in (block.conv1.out_channels, block.out_channels)]
 
-    def freeze(self, blocks: tuple[str, ...], norm: str = "eval") -> None:
-        """Train none of these first blocks; their batch norm uses running statistics (`eval`) or the batch's."""
-        self.frozen, self.frozen_norm = blocks, norm
-        modules = self._frozen_modules()
-        frozen = {id(p) for module in modules for p in module.parameters()}
-        for parameter in self.parameters():
-            parameter.requires_grad_(id(parameter) not in frozen)
-            if id(parameter) in frozen:
-                parameter.grad = None
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> "ResNet":
-        """As in any module, but frozen blocks whose batch norm is that of evaluation stay in it."""
-        super().train(mode)
-        if self.frozen_norm == "eval":
-            for module in self._frozen_modules():
-                module.eval()
-        return self
-
-    def _frozen_modules(self) -> list[nn.Module]:
+    def frozen_modules(self) -> list[nn.Module]:
+        """The stem's layers and the frozen residual blocks."""
         stem = [self.conv1, self.bn1] if self.frozen else []
         return stem + [self.get_submodule(name) for name in self.frozen[1:]]
 
@@ -198,17 +200,16 @@ class ResNet(nn.Module):
         return [module for module in self.modules() if isinstance(module, BatchNorm2d)]
 
 
-def build(
-    architecture: str, *, width: int, channels: int, classes: int, seed: int, widths: tuple[int, ...] = ()
-) -> ResNet:
-    """A network with PyTorch's default initialisation, drawn from `seed` and from nothing else.
+@NETWORKS.register("small", label="small ResNet")
+def small(channels: int, classes: int, size: int, width: int) -> ResNet:
+    """Three stages of one block; `width` channels in the first, twice as many in each next one."""
+    return ResNet(channels, classes, widths=(width, 2 * width, 4 * width), blocks=(1, 1, 1), stem_stride=2)
 
-    Stages double their channels, beginning with `width`, unless `widths` says otherwise.
-    """
-    shape = ARCHITECTURES[architecture]
-    widths = widths or tuple(width * 2**stage for stage in range(len(shape["blocks"])))
-    with seeded(seed):
-        return ResNet(channels, classes, widths=widths, **shape)
+
+@NETWORKS.register("resnet18", label="ResNet-18")
+def resnet18(channels: int, classes: int, size: int, width: int) -> ResNet:
+    """The CIFAR ResNet-18: four stages of two blocks."""
+    return ResNet(channels, classes, widths=(width, 2 * width, 4 * width, 8 * width), blocks=(2, 2, 2, 2))
 
 
 @contextmanager
@@ -225,7 +226,7 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
 
     A sparse engine returns the gradients of passes inside, rather than keeping them for the next update.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     momenta = [norm.momentum for norm in norms]
     counts = [norm.num_batches_tracked.clone() for norm in norms]
     engine = getattr(network, "engine", None)

@@ -1,21 +1,19 @@
-"""What a paper's table or figure is made of: named rows, each a set of run parameters, and their runs as a DataFrame.
+"""What a paper's table or figure is made of: named rows of runs of any kind, and their results as a DataFrame.
 
 The rows themselves are in each paper's folder; what is concluded from them is in `papers.judge` and `report`.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from sparcl_lite.config import RunConfig
 from sparcl_lite.papers.reference import reference
-from sparcl_lite.runs.result import RunResult
+from sparcl_lite.runs.job import Job
 from sparcl_lite.runs.store import Store
-from sparcl_lite.runs.sweep import find, sweep
+from sparcl_lite.runs.sweep import sweep
+from sparcl_lite.runs.training import Training
 
-METRICS = ("class_il", "task_il", "forgetting", "flops_paper", "flops_honest", "seconds", "data_fraction")
 RECORD = ("key", "started", "commit")
 
 
@@ -27,9 +25,10 @@ class Row:
     ----------
     id : the row's name in the paper's reference CSV
     label : what a reader sees
-    values : parameters of `RunConfig` beyond those of the experiment
+    values : parameters of its configurations beyond those of the experiment
     seeds : how many seeds its evidence needs
     against : id of the row it is compared with, or None
+    large : not computed unless asked for, but shown where the store has it
     """
 
     id: str
@@ -37,6 +36,7 @@ class Row:
     values: dict[str, Any]
     seeds: int = 5
     against: str | None = None
+    large: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Experiment:
     """A paper's item: its rows, and the parameters that all of them share.
 
     `item` names its reference CSV (None: it has no printed numbers). `printed` is False where the settings are not the
-    paper's own: its numbers and claims do not apply then.
+    paper's own: its numbers and claims do not apply then. `job` is the kind of its runs, `threads` are those of each
+    that does not share the machine.
     """
 
     name: str
@@ -53,6 +54,8 @@ class Experiment:
     rows: tuple[Row, ...]
     shared: dict[str, Any] = field(default_factory=dict)
     printed: bool = True
+    job: type[Job] = Training
+    threads: int = 1
 
     def row(self, row_id: str) -> Row:
         """The row of that id; KeyError when there is none."""
@@ -66,42 +69,35 @@ class Experiment:
         lines = lines[lines["column"].str.startswith(f"{column}/")]
         return {(line["row"], line["column"].split("/")[1]): line for line in lines.to_dict("records")}
 
-    def configs(self, row: Row, seeds: int) -> list[RunConfig]:
+    def configs(self, row: Row, seeds: int) -> list[Any]:
         """The row's configurations, for up to `seeds` seeds (never more than its evidence needs)."""
         count = min(seeds, row.seeds)
-        return [RunConfig(**(self.shared | row.values | {"seed": seed})) for seed in range(count)]
+        return [self.job.config_type(**(self.shared | row.values | {"seed": seed})) for seed in range(count)]
 
-    def run(self, *, seeds: int, store: Store, scheduler: str | None = None) -> pd.DataFrame:
-        """Results of every row, one line a run; those that `store` lacks are trained."""
-        planned = [(row, config) for row in self.rows for config in self.configs(row, seeds)]
-        results = sweep([config for _, config in planned], store=store, scheduler=scheduler)
-        return _frame((row.id, result) for (row, _), result in zip(planned, results, strict=True))
+    def jobs(self, *, seeds: int, large: bool = False) -> list[Job]:
+        """The jobs of all rows; of `large` ones only if asked for."""
+        rows = [row for row in self.rows if large or not row.large]
+        return [self.job(config, threads=self.threads) for row in rows for config in self.configs(row, seeds)]
+
+    def run(self, *, seeds: int, store: Store, scheduler: str | None = None, large: bool = False) -> pd.DataFrame:
+        """Results of every row, one line a run; those that `store` lacks are computed."""
+        sweep(self.jobs(seeds=seeds, large=large), store=store, scheduler=scheduler)
+        return self.stored(seeds=seeds, store=store)
 
     def stored(self, *, seeds: int, store: Store) -> pd.DataFrame:
-        """As `run`, but only what `store` holds; trains nothing."""
-        found = ((row.id, find(store, c)) for row in self.rows for c in self.configs(row, seeds))
-        return _frame((name, result) for name, result in found if result is not None)
+        """As `run`, but only what `store` holds; computes nothing.
 
+        Beside the kind's own columns each line has its row, the row's label as `method`, seed, key, and when and at
+        which commit it was made.
+        """
+        found = ((row, store.find(config)) for row in self.rows for config in self.configs(row, seeds))
+        lines = [self._line(row, result) for row, result in found if result is not None]
+        return pd.DataFrame(lines, columns=["row", "method", "seed", *self.job.columns, *RECORD])
 
-def _frame(results: Iterable[tuple[str, RunResult]]) -> pd.DataFrame:
-    lines = [
-        {
-            "row": name,
-            "seed": result.config.seed,
-            "class_il": result.class_il,
-            "task_il": result.task_il,
-            "forgetting": result.forgetting,
-            "flops_paper": result.flops.paper,
-            "flops_honest": result.flops.honest,
-            "seconds": result.seconds.train,
-            "data_fraction": result.data_fraction,
-            "key": result.config.key,
-            "started": result.started,
-            "commit": result.environment.get("commit"),
-        }
-        for name, result in results
-    ]
-    return pd.DataFrame(lines, columns=["row", "seed", *METRICS, *RECORD])
+    def _line(self, row: Row, result: Any) -> dict[str, Any]:
+        config, where = result.config, getattr(result, "environment", {})
+        record = {"key": config.key, "started": getattr(result, "started", ""), "commit": where.get("commit")}
+        return {"row": row.id, "method": row.label, "seed": config.seed} | self.job.line(result) | record
 
 
 def runs_of(frame: pd.DataFrame, *rows: str) -> frozenset[tuple[str, str]]:

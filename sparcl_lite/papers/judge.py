@@ -25,7 +25,7 @@ from sparcl_lite.papers.claims import RATIO_TOLERANCE, Claim
 from sparcl_lite.papers.differences import inside, paired, printed_difference, printed_saving
 from sparcl_lite.papers.experiments import Experiment, runs_of
 from sparcl_lite.papers.verdicts import Evidence, Judged, from_seeds
-from sparcl_lite.registry import METHODS
+from sparcl_lite.registry import METHODS, RULES
 
 Rule = Callable[[Claim, Experiment, pd.DataFrame, str, str], Evidence]
 PLANNED = "planned at the paper's size, not run"
@@ -41,7 +41,7 @@ def judge(
 
     A paper whose runs or accounting are of another kind brings `further_rules`, which replace those of the same name.
     """
-    rules = RULES | (further_rules or {})
+    own = further_rules or {}
     judged = []
     for claim in listed:
         if claim.experiment not in experiments:
@@ -51,7 +51,8 @@ def judge(
             judged.append(Judged(claim, UNTESTABLE, reason=obstacle))
             continue
         frame = runs.get(claim.experiment, pd.DataFrame())
-        evidence = [rules[claim.rule](claim, experiment, frame, a, b) for a, b in claim.comparisons]
+        rule = own.get(claim.rule) or RULES[claim.rule]
+        evidence = [rule(claim, experiment, frame, a, b) for a, b in claim.comparisons]
         reasons = [e.note for e in evidence if e.outcome == UNTESTABLE]
         judged.append(Judged(claim, joint_verdict(e.outcome for e in evidence), evidence, "".join(reasons[:1])))
     return judged
@@ -144,10 +145,8 @@ def at_paper_size(claim: Claim, experiment: Experiment, *rows: str) -> list[RunC
     return [RunConfig(**(experiment.row(name).values | size)) for name in rows]
 
 
-RULES: dict[str, Rule] = {
-    "not_below": _accuracy,
-    "above": _accuracy,
-    "honest_flops": _flops_ratio,
-    "flops_below": _flops_below,
-    "held_memory": _memory_saving,
-}
+RULES.register("above", _accuracy)
+RULES.register("not_below", _accuracy)
+RULES.register("honest_flops", _flops_ratio)
+RULES.register("flops_below", _flops_below)
+RULES.register("held_memory", _memory_saving)

@@ -13,17 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel
 from scipy import stats
 
-from sparcl_lite.clustering.config import ClusteringResult
-from sparcl_lite.clustering.runs import beside as clusterings
-from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS as KSPARSE
-from sparcl_lite.papers.lightcl.generalizability import NAMES, BlockAnalysis
-from sparcl_lite.papers.lightcl.generalizability import beside as analyses
-from sparcl_lite.papers.registry import ALL_SEEDS, experiments
+from sparcl_lite.papers.registry import ALL_SEEDS, planned, row_of
 from sparcl_lite.report.tables import Table
-from sparcl_lite.runs.result import RunResult
+from sparcl_lite.runs.evidence import Address
+from sparcl_lite.runs.job import Job, kinds
 from sparcl_lite.runs.store import Store
 
 SAME, WITHIN, OUTSIDE = "same bits", "within the spread", "outside"
@@ -31,13 +26,6 @@ INCOMPARABLE, UNKNOWN = "not comparable", "not committed"
 LEVEL = 0.99  # of the prediction interval: hundreds of values are compared at once
 FEWEST = 3  # committed seeds that give a spread
 ROUNDING = 1e-9  # relative; of a mean of equal values
-
-#: What must be equal for the same bits: all numbers of a result that do not depend on the machine's speed.
-BITS = {
-    RunResult: {"accuracy_matrix", "task_il_matrix", "flops"},
-    ClusteringResult: {"final", "initial", "features", "ranking", "precision", "recall"},
-    BlockAnalysis: {"blocks"},
-}
 
 
 @dataclass(frozen=True)
@@ -58,11 +46,12 @@ class Cell:
 
 def compare(store: Store, *, profile: str, dataset: str = "") -> list[Cell]:
     """Every run of a profile in `store.root` beside the runs that the store also reads, the committed ones."""
-    names = _names(profile, dataset)
+    rows = planned(profile, dataset)
     return [
-        _cell(each, result, names)
-        for each in (store, clusterings(store), analyses(store))
-        for result in each.results()
+        _cell(store, kind, result, rows)
+        for kind in kinds().values()
+        if kind.bits
+        for result in store.results(kind.kind)
         if result.config.profile == profile
     ]
 
@@ -78,8 +67,8 @@ def prediction_interval(values: Sequence[float], level: float = LEVEL) -> tuple[
     return mean - half, mean + half
 
 
-def _cell(store: Store, result: Any, names: dict[str, str]) -> Cell:
-    config = result.config
+def _cell(store: Store, kind: type[Job], result: Any, rows: dict[Address, tuple[str, str]]) -> Cell:
+    config, metrics = result.config, kind.headline
     seeds = {seed: store.committed(config.model_copy(update={"seed": seed})) for seed in range(ALL_SEEDS)}
     known = {seed: found for seed, found in seeds.items() if found}
     same_seed = known.get(config.seed)
@@ -88,43 +77,24 @@ def _cell(store: Store, result: Any, names: dict[str, str]) -> Cell:
         for name, here in metrics(result).items()
         if here is not None
     }
-    if same_seed and _bits(result) == _bits(same_seed):
+    if same_seed and _bits(kind, result) == _bits(kind, same_seed):
         outcome = SAME
     elif len(known) < FEWEST:
         outcome = INCOMPARABLE if known else UNKNOWN
     else:
         outcome = WITHIN if all(v["low"] <= v["here"] <= v["high"] for v in values.values()) else OUTSIDE
-    first = config.model_copy(update={"seed": 0})
-    blocks = isinstance(result, BlockAnalysis)
-    name = f"lightcl_generalizability/{NAMES[config.pretraining_epochs > 0]}" if blocks else names.get(first.key)
-    return Cell(name or f"{config.method}, {config.dataset}, {config.key}", config.seed, config.key, len(known),
-                outcome, values)  # fmt: skip
+    row = row_of(config, rows)
+    name = "/".join(row) if row else f"{config.method}, {config.dataset}, {config.key}"
+    return Cell(name, config.seed, config.key, len(known), outcome, values)
 
 
-def metrics(result: Any) -> dict[str, float | None]:
-    """What is compared of a result where its bits differ: percent and FLOPs; None where it has no such number."""
-    if isinstance(result, RunResult):
-        return {"Class-IL": result.class_il, "Task-IL": result.task_il, "FLOPs": result.flops.honest}
-    if isinstance(result, ClusteringResult):
-        return {"accuracy": 100 * result.final.accuracy, "ARI": 100 * result.final.ari, "NMI": 100 * result.final.nmi}
-    columns = {"frozen": "Task-IL frozen", "free": "Task-IL free", "stability": "stability"}
-    return {name: float(np.mean([getattr(b, f) for b in result.blocks])) for f, name in columns.items()}
-
-
-def _bits(result: BaseModel) -> str:
-    return result.model_dump_json(include=BITS[type(result)])
+def _bits(kind: type[Job], result: Any) -> str:
+    return result.model_dump_json(include=set(kind.bits))
 
 
 def _beside(here: float, committed: float | None, seeds: list[float]) -> dict[str, float | None]:
     low, high = prediction_interval(seeds) if len(seeds) >= FEWEST else (None, None)
     return {"here": here, "committed": committed, "low": low, "high": high}
-
-
-def _names(profile: str, dataset: str) -> dict[str, str]:
-    """`<experiment>/<row>` by the key of the row's first seed; the first experiment that has the run names it."""
-    known = [*experiments(profile, dataset).values(), *(make(profile=profile) for make in KSPARSE.values())]
-    rows = [(experiment, row) for experiment in known for row in experiment.rows]
-    return {e.configs(row, 1)[0].key: f"{e.name}/{row.id}" for e, row in reversed(rows)}
 
 
 def summary(cells: list[Cell]) -> str:

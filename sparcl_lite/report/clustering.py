@@ -8,7 +8,7 @@ import pandas as pd
 from sparcl_lite.clustering.scores import jaccard
 from sparcl_lite.measure.statistics import Interval, t_interval
 from sparcl_lite.papers.differences import difference
-from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment, Row
+from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.ksparse.judge import log_slope, medians
 from sparcl_lite.report.tables import Table, plus_minus, tendency
 
@@ -16,13 +16,13 @@ TOP = 100  # genes that are compared between two draws
 HALF = "± half of the 95 % interval over n seeds"
 
 
-def methods(experiment: ClusteringExperiment, frame: pd.DataFrame) -> Table:
+def methods(experiment: Experiment, frame: pd.DataFrame) -> Table:
     """One line a data set and method: agreement with the truth, the start's accuracy, genes and CPU time."""
     lines = []
     for row, runs in _by_row(experiment, frame):
         lines.append(
             {
-                "data": row.dataset,
+                "data": row.values["dataset"],
                 "method": row.label,
                 "accuracy %": _cell(runs["accuracy"]),
                 "ARI %": _cell(runs["ari"]),
@@ -41,7 +41,7 @@ def methods(experiment: ClusteringExperiment, frame: pd.DataFrame) -> Table:
     return Table(pd.DataFrame(lines), caption)
 
 
-def gains(experiment: ClusteringExperiment, frame: pd.DataFrame) -> Table:
+def gains(experiment: Experiment, frame: pd.DataFrame) -> Table:
     """One line a row: accuracy, and the paired difference to the row it is compared with."""
     lines = []
     for row, runs in _by_row(experiment, frame):
@@ -49,7 +49,7 @@ def gains(experiment: ClusteringExperiment, frame: pd.DataFrame) -> Table:
         against = {other.id: other.label for other in experiment.rows}.get(row.against, "-")
         lines.append(
             {
-                "data": row.dataset,
+                "data": row.values["dataset"],
                 "what": row.label,
                 "accuracy %": _cell(runs["accuracy"]),
                 "ARI %": _cell(runs["ari"]),
@@ -91,7 +91,7 @@ def w_step(frame: pd.DataFrame) -> Table:
     return Table(pd.DataFrame(lines), f"Mean {HALF}; the difference is paired: both labels are of the same run.")
 
 
-def selection(experiment: ClusteringExperiment, frame: pd.DataFrame) -> Table:
+def selection(experiment: Experiment, frame: pd.DataFrame) -> Table:
     """Of methods that select genes: how many truly differ, and how alike two draws of the cells are."""
     lines = []
     for row, runs in _by_row(experiment, frame):
@@ -99,7 +99,7 @@ def selection(experiment: ClusteringExperiment, frame: pd.DataFrame) -> Table:
             continue
         lines.append(
             {
-                "data": row.dataset,
+                "data": row.values["dataset"],
                 "method": row.label,
                 "genes": _cell(runs["features"], 0),
                 "precision %": _cell(runs["precision"]),
@@ -144,7 +144,7 @@ def slopes(frame: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def _by_row(experiment: ClusteringExperiment, frame: pd.DataFrame):
+def _by_row(experiment: Experiment, frame: pd.DataFrame):
     """(row, its runs) in the experiment's order, rows without runs left out."""
     for row in experiment.rows:
         runs = frame[frame["row"] == row.id]
@@ -152,7 +152,7 @@ def _by_row(experiment: ClusteringExperiment, frame: pd.DataFrame):
             yield row, runs
 
 
-def _difference(experiment: ClusteringExperiment, row: Row, effect: Interval | None) -> str:
+def _difference(experiment: Experiment, row: Row, effect: Interval | None) -> str:
     if effect is None:
         return "-"
     if seeds := tendency(experiment, row):

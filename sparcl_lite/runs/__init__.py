@@ -1,1 +1,1 @@
-"""A run: how it is made, kept, resumed and spread over processes and machines."""
+"""What is computed, kept and found again: jobs of every kind, the store of their results, `run` and `sweep`."""

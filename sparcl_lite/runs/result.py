@@ -4,6 +4,7 @@ import math
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,11 @@ class RunResult(BaseModel):
 def nullable(matrix: np.ndarray) -> Matrix:
     """A matrix as JSON lists, NaN as null, rounded to the accuracy a percentage can have."""
     return [[None if math.isnan(v) else round(float(v), 4) for v in row] for row in matrix]
+
+
+def now() -> str:
+    """The time, as results have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @cache

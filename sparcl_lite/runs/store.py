@@ -1,96 +1,153 @@
 """The run store: a directory of finished runs, addressed by content, safe for several processes.
 
-One JSON file per result, checkpoints of unfinished runs beside them. Files appear by atomic rename; a damaged file
-is reported and set aside, never used.
+One JSON file per result, in a folder for each kind of job, checkpoints of unfinished runs beside them. Files appear by
+atomic rename; a damaged file is reported and set aside, never used. A store may also hold lines of `evidence`.
 """
 
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
-from uuid import uuid4
 from zipfile import BadZipFile, ZipFile
 
 import torch
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
-from sparcl_lite.config import RunConfig
 from sparcl_lite.config.base import STORED
 from sparcl_lite.errors import KitError
-from sparcl_lite.paths import folder
-from sparcl_lite.runs.result import RunResult
+from sparcl_lite.paths import folder, replacing
+from sparcl_lite.runs import evidence
+from sparcl_lite.runs.job import Job, kind_of, kinds
 
 RESERVE_BYTES = 64 * 2**20  # never fill a disk to the last byte
 
 
 class DamagedResult(KitError):
-    """A stored result could not be read; it has been set aside."""
+    """A stored result could not be read; where it has a file of its own, that has been set aside."""
 
 
 class Store:
     """Results under `root`; `also_read` are further stores, looked into first but never added to.
 
-    Committed evidence goes there: it wins over a run of the same configuration on this machine. `holds` is the model
-    of a result; its `config` has a `key`. Results of another model in the same folder count as damaged.
+    Committed evidence goes there: it wins over a run of the same configuration on this machine. Configurations are
+    those of any kind of job; each has a `key`.
     """
 
-    def __init__(self, root: Path | str, *also_read: Path | str, holds: type[BaseModel] = RunResult):
-        self.root, self.holds = folder(root), holds
+    def __init__(self, root: Path | str, *also_read: Path | str):
+        self.root = folder(root)
         self.also_read = [folder(path) for path in also_read]
 
     def __repr__(self) -> str:
         return f"Store({', '.join(str(p) for p in (self.root, *self.also_read))})"
 
-    def beside(self, name: str, holds: type[BaseModel]) -> "Store":
-        """The store of results of another kind that belongs to this one: that folder in each of its places."""
-        return Store(self.root / name, *(path / name for path in self.also_read), holds=holds)
-
-    def get(self, config: RunConfig) -> RunResult | None:
+    def get(self, config: BaseModel) -> Any | None:
         """The finished run of this configuration, or None. Raises `DamagedResult`; one in `also_read` is a warning."""
-        return self.committed(config) or self._read(self.root / f"{config.key}.json")
+        kind = kind_of(config)
+        found = self.committed(config) or self._from_file(kind, config.key)
+        return found or _from_sound_line(self.root, kind, config.key)
 
-    def committed(self, config: RunConfig) -> RunResult | None:
+    def find(self, config: BaseModel) -> Any | None:
+        """As `get`; a damaged result is a warning, too."""
+        try:
+            return self.get(config)
+        except DamagedResult as error:
+            warnings.warn(str(error), stacklevel=2)
+            return None
+
+    def committed(self, config: BaseModel) -> Any | None:
         """As `get`, from the stores in `also_read` only."""
+        kind = kind_of(config)
         for root in self.also_read:
             try:
-                if found := _parse(root / f"{config.key}.json", self.holds):
-                    return found
+                found = _from_file(root / kind.folder / f"{config.key}.json", kind)
             except KitError as error:  # not ours to set aside
                 warnings.warn(f"{error}; not used", stacklevel=3)
+                found = None
+            if found := found or _from_sound_line(root, kind, config.key):
+                return found
         return None
 
-    def put(self, result: RunResult) -> Path:
+    def put(self, result: BaseModel) -> Path:
         """Keep a finished run and drop its checkpoint. Raises `KitError` when it cannot be written."""
-        path = self.root / f"{result.config.key}.json"
-        with _replacing(path) as file:
+        path = self.path(result.config)
+        with replacing(path) as file:
             file.write((result.model_dump_json(indent=1) + "\n").encode())
         self.checkpoint_path(result.config).unlink(missing_ok=True)
         return path
 
-    def results(self) -> Iterator[RunResult]:
-        """All finished runs of `root`; damaged or unreadable ones are reported by a warning and skipped."""
-        for path in sorted(self.root.glob("*.json")):
-            try:
-                result = self._read(path)
-            except KitError as error:
-                warnings.warn(str(error), stacklevel=2)
-                continue
-            if result:
-                yield result
+    def path(self, config: BaseModel) -> Path:
+        """The file of a finished run of this store."""
+        return self._home(config) / f"{config.key}.json"
 
-    def _read(self, path: Path) -> RunResult | None:
+    def results(self, kind: str | None = None) -> Iterator[Any]:
+        """All finished runs of `root`, or those of a kind; a damaged or unreadable one is a warning, and skipped."""
+        for found in self._everything(kind):
+            if isinstance(found, KitError):
+                warnings.warn(str(found), stacklevel=2)
+            else:
+                yield found
+
+    def export(self, to: Path, group_of: Callable[[Any], str]) -> dict[str, int]:
+        """Write every finished run of `root` as a line of the evidence in `to`; returns the lines of each group.
+
+        `group_of` names the file that the run of a configuration belongs to. Lines of other runs stay where they are.
+        """
+        groups: dict[str, dict[evidence.Address, bytes]] = defaultdict(dict)
+        for address, line in evidence.lines(to).items():
+            groups[line.path.parent.name][address] = line.read()
+        for result in self.results():
+            path, address = self.path(result.config), (kind_of(result.config).kind, result.config.key)
+            text = path.read_bytes() if path.exists() else evidence.find(self.root, address).read()
+            for known in groups.values():
+                known.pop(address, None)
+            groups[group_of(result.config)][address] = evidence.compact(text)
+        groups = {name: known for name, known in sorted(groups.items()) if known}
+        evidence.write(to, groups)
+        return {name: len(known) for name, known in groups.items()}
+
+    def _everything(self, kind: str | None = None) -> Iterator[Any]:
+        """Every result of `root` (of a kind), or the error that stands in its place."""
+        for each in self._kinds():
+            for key in self._keys(each) if kind in (None, each.kind) else []:
+                try:
+                    found = self._from_file(each, key) or _from_line(self.root, each, key)
+                except KitError as error:
+                    found = error
+                if found:
+                    yield found
+
+    def _from_file(self, kind: type[Job], key: str) -> Any | None:
+        path = self.root / kind.folder / f"{key}.json"
         try:
-            return _parse(path, self.holds)
+            return _from_file(path, kind)
         except DamagedResult as error:
             raise DamagedResult(f"{error}; {self._set_aside(path)}; run again to redo it") from None
 
+    def _keys(self, kind: type[Job]) -> list[str]:
+        files = {path.stem for path in (self.root / kind.folder).glob("*.json")}
+        return sorted(files | {key for name, key in evidence.lines(self.root) if name == kind.kind})
+
+    def _kinds(self) -> list[type[Job]]:
+        """Every kind of job. Raises `KitError` where `root` is a folder of one: all in it would count as damaged."""
+        known = list(kinds().values())
+        if self.root.name in {kind.folder for kind in known}:
+            raise KitError(
+                f"store = {self.root}: belongs to a store of runs; allowed: the folder it is in, {self.root.parent}"
+            )
+        return known
+
+    def _home(self, config: BaseModel) -> Path:
+        return self.root / kind_of(config).folder
+
     def _set_aside(self, path: Path) -> str:
-        target = self.root / "damaged" / path.name
+        home = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+        target = home / "damaged" / path.name
         try:
             target.parent.mkdir(exist_ok=True)
             os.replace(path, target)
@@ -100,21 +157,16 @@ class Store:
 
     # -- unfinished runs
 
-    def checkpoint_path(self, config: RunConfig) -> Path:
+    def checkpoint_path(self, config: BaseModel) -> Path:
         """Where the checkpoint of an unfinished run is."""
-        return self.root / "checkpoints" / f"{config.key}.pt"
+        return self._home(config) / "checkpoints" / f"{config.key}.pt"
 
-    def save_checkpoint(self, config: RunConfig, state: dict) -> None:
+    def save_checkpoint(self, config: BaseModel, state: dict) -> None:
         """Replace the run's checkpoint. Raises `KitError` when it cannot be written."""
-        with _replacing(self.checkpoint_path(config)) as file:
-            try:
-                torch.save(state, file)
-            except RuntimeError as error:
-                if isinstance(error.__context__, OSError):  # that of a full disk, which torch hides
-                    raise error.__context__ from None
-                raise
+        with replacing(self.checkpoint_path(config)) as file:
+            _save(state, file)
 
-    def load_checkpoint(self, config: RunConfig, device: str = "cpu") -> dict | None:
+    def load_checkpoint(self, config: BaseModel, device: str = "cpu") -> dict | None:
         """The run's last checkpoint with its tensors on `device`, whichever they were saved on, or None.
 
         A damaged one is reported, set aside and not used.
@@ -131,22 +183,19 @@ class Store:
             self.reject_checkpoint(config, error)
             return None
 
-    def reject_checkpoint(self, config: RunConfig, error: Exception) -> None:
+    def reject_checkpoint(self, config: BaseModel, error: Exception) -> None:
         """Set the run's checkpoint aside, with a warning, because it cannot be used."""
         path = self.checkpoint_path(config)
         message = f"{path} is damaged ({type(error).__name__}); {self._set_aside(path)}; the run starts over"
         warnings.warn(message, stacklevel=3)
 
     @contextmanager
-    def lock(self, config: RunConfig) -> Iterator[None]:
+    def lock(self, config: BaseModel) -> Iterator[None]:
         """One process at a time works on a run; a second waits for the first."""
-        path = self._lock_path(config.key)
+        path = _lock_path(self._home(config), config.key)
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path):
             yield
-
-    def _lock_path(self, key: str) -> Path:
-        return self.root / "locks" / f"{key}.lock"
 
     # -- care
 
@@ -165,14 +214,8 @@ class Store:
             )
 
     def verify(self) -> list[str]:
-        """One line per result of `root` that is damaged (it is set aside) or cannot be read."""
-        problems = []
-        for path in sorted(self.root.glob("*.json")):
-            try:
-                self._read(path)
-            except KitError as error:
-                problems.append(str(error))
-        return problems
+        """One line per result of `root` that is damaged (a file is set aside) or cannot be read."""
+        return [str(found) for found in self._everything() if isinstance(found, KitError)]
 
     def prune(self) -> int:
         """Delete checkpoints, locks, files set aside and what killed writes left; returns the bytes freed.
@@ -180,17 +223,31 @@ class Store:
         Results and everything of a run that some process is working on stay.
         """
         freed = 0
-        for pattern in (".*.tmp", "damaged/*", "checkpoints/*", "locks/*"):  # locks last: the others make some
-            for path in self.root.glob(pattern):
-                key = path.name.removeprefix(".").partition(".")[0]
-                self._lock_path(key).parent.mkdir(exist_ok=True)
-                with suppress(Timeout), FileLock(self._lock_path(key), timeout=0):
-                    freed += path.stat().st_size
-                    path.unlink()
+        for home in (self.root / kind.folder for kind in self._kinds()):
+            for pattern in (".*.tmp", "damaged/*", "checkpoints/*", "locks/*"):  # locks last: the others make some
+                for path in home.glob(pattern):
+                    lock = _lock_path(home, path.name.removeprefix(".").partition(".")[0])
+                    lock.parent.mkdir(exist_ok=True)
+                    with suppress(Timeout), FileLock(lock, timeout=0):
+                        freed += path.stat().st_size
+                        path.unlink()
         return freed
 
 
-def _parse(path: Path, model: type[BaseModel]) -> Any | None:
+def _lock_path(home: Path, key: str) -> Path:
+    return home / "locks" / f"{key}.lock"
+
+
+def _save(state: dict, file: BinaryIO) -> None:
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):  # that of a full disk, which torch hides
+            raise error.__context__ from None
+        raise
+
+
+def _from_file(path: Path, kind: type[Job]) -> Any | None:
     """The result in a file, None where there is no file. Raises `DamagedResult`, or `KitError` if unreadable."""
     try:
         text = path.read_bytes()
@@ -198,30 +255,31 @@ def _parse(path: Path, model: type[BaseModel]) -> Any | None:
         return None
     except OSError as error:
         raise KitError(f"{path} cannot be read ({error.strerror})") from None
+    return _parse(text, str(path), kind, path.stem)
+
+
+def _from_line(root: Path, kind: type[Job], key: str) -> Any | None:
+    """The result in a line of evidence, None where there is none. Raises as `_from_file`."""
+    line = evidence.find(root, (kind.kind, key))
+    return line and _parse(line.read(), str(line), kind, key)
+
+
+def _from_sound_line(root: Path, kind: type[Job], key: str) -> Any | None:
+    """As `_from_line`; a damaged one is a warning, and not used."""
     try:
-        result = model.model_validate_json(text, context={STORED: True})
+        return _from_line(root, kind, key)
+    except KitError as error:
+        warnings.warn(f"{error}; not used", stacklevel=4)
+        return None
+
+
+def _parse(text: bytes, where: str, kind: type[Job], key: str) -> Any:
+    try:
+        result = kind.result_type.model_validate_json(text, context={STORED: True})
     except ValidationError as error:
         reason = " ".join(error.errors(include_url=False)[0]["msg"].split())
     else:
-        if result.config.key == path.stem:
+        if result.config.key == key:
             return result
         reason = f"holds the run {result.config.key}"
-    raise DamagedResult(f"{path} is damaged ({reason})")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` when the block ends: wholly or not at all, also after a crash."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # processes on several machines may share a store
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise KitError(f"{path} cannot be written ({error.strerror})") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    raise DamagedResult(f"{where} is damaged ({reason})")

@@ -1,24 +1,23 @@
-"""Many runs at once on Dask: a local cluster by default, any scheduler by address."""
+"""Many jobs at once on Dask: a local cluster by default, any scheduler by address. Those that are timed run here."""
 
+import gc
 import logging
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import dask
 from dask.distributed import Client, LocalCluster, as_completed
 from dask.system import CPU_COUNT
 from tqdm import tqdm
 
-from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
-from sparcl_lite.registry import METHODS, Entry, adopt, registered_for
-from sparcl_lite.runs.result import RunResult
-from sparcl_lite.runs.run import default_store, label, run
-from sparcl_lite.runs.store import DamagedResult, Store
-from sparcl_lite.training import planned_steps
+from sparcl_lite.registry import Entry, adopt, registered_for
+from sparcl_lite.runs.job import Job, job_of, kinds
+from sparcl_lite.runs.run import default_store, open_store, run
+from sparcl_lite.runs.store import Store
 
 #: A training step allocates and frees the same few megabytes again and again. Dask's default tells glibc to hand
 #: them back to the kernel each time, and the page faults cost up to 40 % of a small network's step.
@@ -39,61 +38,87 @@ class SweepError(KitError):
 
 
 def sweep(
-    configs: Iterable[RunConfig],
+    jobs: Iterable[Any],
     *,
     store: Store | Path | str | None = None,
     scheduler: str | None = None,
     workers: int | None = None,
     progress: bool = True,
-) -> list[RunResult]:
-    """Results of all configurations, in order; those not in the store are trained, one thread per worker.
+) -> list[Any]:
+    """Results of all jobs (or configurations), in order; those not in the store are computed.
 
-    `scheduler` is the address of a running Dask scheduler, whose workers may be on other machines: results come back
-    to this process and are kept in its store. A run whose worker dies is tried again from its last checkpoint.
-    Raises `SweepError` when some runs failed for good, after the others have finished.
+    Jobs that may share the machine run on Dask, one thread per worker. `scheduler` is the address of a running
+    scheduler, whose workers may be on other machines: results come back to this process and are kept in its store. A
+    run whose worker dies is tried again from its last checkpoint. The other jobs run in this process, one after the
+    other. Raises `SweepError` when some jobs failed for good, after the others have finished.
     """
-    configs = list(configs)
-    store = store if isinstance(store, Store) else Store(store or default_store())
-    found = {c.key: find(store, c) for c in configs}
-    missing = list({c.key: c for c in configs if found[c.key] is None}.values())
-    failures: list[str] = []
-    if len(missing) == 1 and not scheduler:
-        try:
-            found[missing[0].key] = run(missing[0], store=store, progress=progress)
-        except KitError as error:
-            failures.append(_failure(missing[0], str(error)))
-    elif missing:
-        store.check_usable(needed_bytes=len(missing) * 2**16)
-        with _client(scheduler, workers or min(CPU_COUNT, len(missing))) as client:
-            for config, outcome in _finished(client, missing, store, progress):
-                if isinstance(outcome, RunResult):
-                    found[config.key] = outcome
-                else:
-                    failures.append(_failure(config, outcome))
+    jobs, store = [job_of(job) for job in jobs], open_store(store)
+    found = {job.id: store.find(job.config) for job in jobs}
+    missing = list({job.id: job for job in jobs if found[job.id] is None}.values())
+    shared = [job for job in missing if job.shares_machine]
+    if len(shared) == 1 and not scheduler:
+        shared = []
+    alone = [job for job in missing if job not in shared]
+    failures = []
+    for job, outcome in _all(shared, alone, store, scheduler, workers, progress):
+        if isinstance(outcome, Exception):
+            failures.append((f"{job.label}, seed {job.config.seed} ({job.config.key}): {_reason(outcome)}", outcome))
+        else:
+            found[job.id] = outcome
     if failures:
-        raise SweepError(f"{len(failures)} of {len(missing)} runs failed: {'; '.join(failures)}")
-    return [found[c.key] for c in configs]
+        reasons = "; ".join(text for text, _ in failures)
+        raise SweepError(f"{len(failures)} of {len(missing)} runs failed: {reasons}") from failures[0][1]
+    return [found[job.id] for job in jobs]
 
 
-def _failure(config: RunConfig, reason: str) -> str:
-    return f"{label(config)}, seed {config.seed} ({config.key}): {reason}"
+def _all(
+    shared: list[Job], alone: list[Job], store: Store, scheduler: str | None, workers: int | None, progress: bool
+) -> Iterator[tuple[Job, Any]]:
+    """Each job with its result, or with the error in its place; first those that share the machine."""
+    if shared:
+        store.check_usable(needed_bytes=len(shared) * 2**16)
+        with _client(scheduler, workers or min(CPU_COUNT, len(shared))) as client:
+            yield from _on_workers(client, shared, store, progress)
+    yield from _one_by_one(alone, store, progress)
 
 
-def find(store: Store, config: RunConfig) -> RunResult | None:
-    """The stored result, or None; a damaged one is reported by a warning and set aside."""
-    try:
-        return store.get(config)
-    except DamagedResult as error:
-        warnings.warn(str(error), stacklevel=3)
-        return None
+def _one_by_one(jobs: list[Job], store: Store, progress: bool) -> Iterator[tuple[Job, Any]]:
+    if jobs:
+        gc.freeze()  # measuring peak memory collects garbage before every run: what is imported is none
+    with tqdm(total=len(jobs), unit="run", disable=not progress or len(jobs) < 2) as bar:
+        for job in jobs:
+            bar.set_description(f"{job.label}, seed {job.config.seed}")
+            try:
+                yield job, run(job, store=store, progress=progress and len(jobs) < 2)
+            except Exception as error:  # whatever is wrong with this one, the others can do without it
+                yield job, error
+            bar.update()
 
 
-def _work(config: dict, root: str, registered: list[tuple[str, Entry]]) -> str:
+def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -> Iterator[tuple[Job, Any]]:
+    """As they finish; costly jobs start first."""
+    root = str(store.root.absolute())
+    futures = {
+        client.submit(
+            _work, job.kind, job.config.model_dump(), root, registered_for(job.config), key="-".join(job.id), pure=False
+        ): job
+        for job in sorted(jobs, key=lambda job: -job.cost)
+    }
+    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} elapsed, about {remaining} left"
+    total = sum(job.cost for job in jobs)
+    with tqdm(total=total, desc=f"0/{len(jobs)} runs", disable=not progress, bar_format=form, smoothing=0) as bar:
+        for done, future in enumerate(as_completed(futures), start=1):
+            job = futures[future]
+            yield job, _outcome(future, job, store)
+            bar.set_description_str(f"{done}/{len(jobs)} runs", refresh=False)
+            bar.update(job.cost)
+
+
+def _work(kind: str, config: dict, root: str, registered: list[tuple[str, Entry]]) -> str:
     """What a worker does; plain values in and out, so that versions of this package may differ a little.
 
-    `registered` is what the run needs of what a user registered in the process that asks.
-
-    A worker that cannot write to `root`, because it is on another machine, uses its own default store.
+    `registered` is what the run needs of what a user registered in the process that asks. A worker that cannot write to
+    `root`, because it is on another machine, uses its own default store.
     """
     adopt(registered)
     store = Store(root)
@@ -101,40 +126,22 @@ def _work(config: dict, root: str, registered: list[tuple[str, Entry]]) -> str:
         store.check_usable(needed_bytes=0)
     except KitError:
         store = Store(default_store())
-    return run(RunConfig.model_validate(config), store=store).model_dump_json()
+    return run(kinds()[kind].config_type.model_validate(config), store=store).model_dump_json()
 
 
-def _finished(
-    client: Client, configs: list[RunConfig], store: Store, progress: bool
-) -> Iterator[tuple[RunConfig, RunResult | str]]:
-    """Each run with its result, or with the reason why there is none, as they finish; costly runs start first."""
-    costs = {
-        c.key: planned_steps(c) * (1 + METHODS[c.method].replay_passes) for c in configs
-    }  # passes, for the estimate
-    root = str(store.root.absolute())
-    futures = {
-        client.submit(_work, c.model_dump(), root, registered_for(c), key=f"run-{c.key}", pure=False): c
-        for c in sorted(configs, key=lambda c: -costs[c.key])
-    }
-    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} elapsed, about {remaining} left"
-    with tqdm(
-        total=sum(costs.values()), desc=f"0/{len(configs)} runs", disable=not progress, bar_format=form, smoothing=0
-    ) as bar:
-        for done, future in enumerate(as_completed(futures), start=1):
-            config = futures[future]
-            yield config, _outcome(future, store)
-            bar.set_description_str(f"{done}/{len(configs)} runs", refresh=False)
-            bar.update(costs[config.key])
-
-
-def _outcome(future, store: Store) -> RunResult | str:
+def _outcome(future: Any, job: Job, store: Store) -> Any:
     try:
-        result = RunResult.model_validate_json(future.result())
+        result = job.result_type.model_validate_json(future.result())
     except Exception as error:  # whatever a worker raised, or the loss of the worker itself
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
-    if not (store.root / f"{result.config.key}.json").exists():
+        return error
+    if not store.path(job.config).exists():
         store.put(result)
     return result
+
+
+def _reason(error: Exception) -> str:
+    text = (str(error).splitlines() or [""])[0]
+    return text if isinstance(error, KitError) else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 @contextmanager

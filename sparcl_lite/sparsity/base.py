@@ -112,13 +112,15 @@ class MaskedStrategy(Strategy):
 
     @torch.no_grad()
     def set_masks(self, masks_: dict[str, Tensor]) -> None:
-        """Take these masks, and set every weight outside them to zero."""
+        """Take these masks, and set every weight outside them to zero; frozen weights keep the masks that they have."""
+        trainable = masks.trainable(self.weights)
+        kept = {name: mask for name, mask in self.masks.items() if name not in trainable}
         if not self.masks:
             self.record.take(masks_)
-        self.masks = masks_
+        self.masks = masks_ | kept
         for name, weight in self.weights.items():
-            weight.mul_(masks_[name])
-        self.weight_density = self.gradient_density = {n: masks.density(m) for n, m in masks_.items()}
+            weight.mul_(self.masks[name])
+        self.weight_density = self.gradient_density = {n: masks.density(m) for n, m in self.masks.items()}
 
     def edit_gradients(self, step: int, probe: Probe) -> Densities:
         """Mask the gradients."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparcl_lite.data.streams import Augmentation, Task, TaskStream
 from sparcl_lite.losses import cross_entropy
+from sparcl_lite.masks import trainable
 from sparcl_lite.models import frozen_statistics
 from sparcl_lite.replay import ReservoirBuffer
 
@@ -58,7 +59,11 @@ class Probe:
         return self.mean_gradient(weights, [(self.augment(m.images), m.labels) for m in memories], None)
 
     def mean_gradient(self, weights: Scores, batches: list[tuple[Tensor, Tensor]], classes: Tensor | None) -> Scores:
-        """Mean over batches of inputs and labels of |gradient|; logits outside `classes` are masked."""
+        """Mean over batches of inputs and labels of |gradient|, of weights that are not frozen.
+
+        Logits outside `classes` are masked.
+        """
+        weights = trainable(weights)
         sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         with frozen_statistics(self.network):
             for inputs, labels in batches:

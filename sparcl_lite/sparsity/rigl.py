@@ -29,7 +29,7 @@ class RigL(Sparse):
     schedule: Literal["task", "run"] = "task"
 
 
-@STRATEGIES.register("rigl", label="RigL", config=RigL, schema=3)
+@STRATEGIES.register("rigl", label="RigL", colour="#E69F00", config=RigL, schema=3)
 class RigLStrategy(MaskedStrategy):
     """Starts from a random mask; an update of the mask takes the place of the step's update of the weights."""
 
@@ -61,7 +61,7 @@ class RigLStrategy(MaskedStrategy):
         self.position += 1
         if not fraction:
             return super().edit_gradients(step, probe)
-        self.set_masks({name: self._moved(name, weight, fraction) for name, weight in self.weights.items()})
+        self.set_masks({n: self._moved(n, w, fraction) for n, w in masks.trainable(self.weights).items()})
         for parameter in self.network.parameters():
             parameter.grad = None
         return dict.fromkeys(self.weights, 1.0)

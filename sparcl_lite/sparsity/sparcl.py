@@ -15,7 +15,7 @@ from sparcl_lite.sparsity.settings import SparCL
 from sparcl_lite.sparsity.tdm import TDM
 
 
-@STRATEGIES.register("sparcl", label="SparCL", config=SparCL, schema=3)
+@STRATEGIES.register("sparcl", label="SparCL", colour="#D55E00", config=SparCL, schema=3)
 class SparCLStrategy(Strategy):
     """Each of the three parts can be absent; without TDM the network stays dense."""
 
@@ -126,7 +126,7 @@ class SparCLStrategy(Strategy):
             self.refreshed = step
             source = self.sparse.cgi_gradient
             self.dgm.refresh(self.tdm and self.tdm.masks, lambda: self._gradients(source, probe, batches=1))
-            self.gradient_density = self.dgm.densities()
+            self.gradient_density = self.weight_density | self.dgm.densities()
             needed = self.weight_density if source == "total" else self.gradient_density
         active = self.dgm or self.tdm
         if active:
@@ -172,7 +172,7 @@ class SparCLStrategy(Strategy):
             self.tdm.masks = state["tdm"]
         if self.dgm:
             self.dgm.masks = state["dgm"]
-            self.gradient_density = self.dgm.densities() or self.gradient_density
+            self.gradient_density = self.gradient_density | self.dgm.densities()
         if self.ddr:
             self.ddr.load_state_dict(state["ddr"])
         self.weight_record.moments, self.gradient_record.moments = map(list, state["records"])

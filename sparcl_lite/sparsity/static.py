@@ -25,9 +25,9 @@ class StaticMask(Sparse):
     scope: Literal["layer", "network"] = "layer"
 
 
-@STRATEGIES.register("random", label="random mask", config=StaticMask)
-@STRATEGIES.register("magnitude", label="magnitude mask", config=StaticMask)
-@STRATEGIES.register("snip", label="SNIP", config=StaticMask)
+@STRATEGIES.register("random", label="random mask", colour="#999999", config=StaticMask)
+@STRATEGIES.register("magnitude", label="magnitude mask", colour="#56B4E9", config=StaticMask)
+@STRATEGIES.register("snip", label="SNIP", colour="#CC79A7", config=StaticMask)
 class StaticMaskStrategy(MaskedStrategy):
     """A mask made before the first step and kept for all tasks."""
 
@@ -51,7 +51,9 @@ class StaticMaskStrategy(MaskedStrategy):
         """SNIP: before the first step of the run, keep the weights of highest |w dL/dw| on one batch."""
         if not self.masks:
             gradients = probe.task_gradient(self.weights, task, self.active, batches=1, single_head=False)
-            self.set_masks(self._most_important({n: w.data.abs() * gradients[n] for n, w in self.weights.items()}))
+            self.set_masks(
+                self._most_important({n: w.data.abs() * gradients.get(n, 1.0) for n, w in self.weights.items()})
+            )
         return self.active
 
     def _most_important(self, scores: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ class TDM:
             return False
         prune_to, grow_to = (1 - sparsity for sparsity in action)
         scores = gradients()
-        for name, weight in self.weights.items():
+        for name, weight in masks.trainable(self.weights).items():
             self.masks[name] = self._adjusted(name, weight.data, scores[name], prune_to, grow_to)
         self.apply()
         return True

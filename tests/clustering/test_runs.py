@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from sparcl_lite.cli import app
 from sparcl_lite.clustering.config import ClusteringConfig, ClusteringResult
 from sparcl_lite.clustering.data.loaders import BUNDLES
-from sparcl_lite.clustering.runs import beside, cells_of, cluster, cluster_all
+from sparcl_lite.clustering.scores import accuracy
 from sparcl_lite.clustering.tuning import FRACTIONS, choose_eta
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.statistics import CONTRADICTED, INCONCLUSIVE, REPRODUCED, UNTESTABLE
@@ -22,10 +22,14 @@ from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS, scaling, tables
 from sparcl_lite.papers.ksparse.judge import _converges as converges
 from sparcl_lite.papers.ksparse.judge import log_slope
 from sparcl_lite.papers.ksparse.sizes import chosen_eta, path_etas, profile_named
-from sparcl_lite.papers.registry import ALL_SEEDS, judge_claims, judged
+from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judge_claims, judged
+from sparcl_lite.registry import CLUSTERERS
 from sparcl_lite.report.clustering import gains, methods, selection, sizes, slopes, w_step
 from sparcl_lite.report.tables import scoreboard
+from sparcl_lite.runs.clustering import cells_of
+from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import DamagedResult, Store
+from sparcl_lite.runs.sweep import SweepError, sweep
 
 
 def config_of(**values):
@@ -73,12 +77,11 @@ def test_wrong_configurations_are_refused(values, field):
 
 
 def test_a_clustering_is_made_once(tmp_path):
-    store = beside(Store(tmp_path / "own", tmp_path / "evidence"))
-    assert (store.root, store.also_read) == (tmp_path / "own/clustering", [tmp_path / "evidence/clustering"])
-    first = cluster(config_of(), store=store)
-    (path,) = store.root.glob("*.json")
+    store = Store(tmp_path / "own", tmp_path / "evidence")
+    first = run(config_of(), store=store)
+    (path,) = (store.root / "clustering").glob("*.json")
     written = path.stat().st_mtime_ns
-    assert cluster_all([config_of(), config_of(method="pca", options={})], store=store)[0] == first
+    assert sweep([config_of(), config_of(method="pca", options={})], store=store, progress=False)[0] == first
     assert path.stat().st_mtime_ns == written
     assert len(list(store.results())) == 2
     assert store.verify() == []
@@ -87,18 +90,74 @@ def test_a_clustering_is_made_once(tmp_path):
         store.get(config_of())
 
 
-def test_a_training_store_takes_no_clustering(tmp_path):
-    result = cluster(config_of(), store=beside(Store(tmp_path)))
+def test_a_folder_of_clusterings_is_no_store(tmp_path):
+    result = run(config_of(), store=tmp_path)
     stray = Store(tmp_path / "clustering")
-    with pytest.warns(UserWarning, match="is damaged"):
-        assert list(stray.results()) == []
+    for look in (stray.verify, stray.prune, lambda: list(stray.results())):
+        with pytest.raises(KitError, match="belongs to a store of runs; allowed: the folder it is in"):
+            look()
+    assert Store(tmp_path).get(config_of()) == result
     assert ClusteringResult.model_validate_json(result.model_dump_json()) == result
+
+
+def test_a_failing_clustering_does_not_end_its_batch(tmp_path, capsys):
+    failing = config_of(method="pca", options={"colour": "red"})
+    configs = [config_of(seed=1), failing, config_of(seed=2)]
+    with pytest.raises(SweepError) as error:
+        sweep(configs, store=tmp_path)
+    message = str(error.value)
+    assert message.startswith(f"1 of 3 runs failed: pca, simulated, seed 0 ({failing.key}): TypeError: ")
+    assert "colour" in message
+    assert "\n" not in message
+    assert {result.config.seed for result in Store(tmp_path).results()} == {1, 2}
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "3/3" in err
+
+
+def test_clusterings_are_timed_here_whatever_the_scheduler(tmp_path):
+    (result,) = sweep([config_of()], store=tmp_path, scheduler="tcp://127.0.0.1:9", progress=False)
+    assert Store(tmp_path).get(config_of()) == result
+
+
+class Halves:
+    """An estimator of a user: the first half of the samples, and the others."""
+
+    def __init__(self, n_clusters, at=0.5):
+        self.n_clusters, self.at = n_clusters, at
+
+    def fit_predict(self, X):
+        return (np.arange(len(X)) >= self.at * len(X)).astype(int)
+
+
+@pytest.fixture
+def halves():
+    CLUSTERERS.register("halves", Halves, version="1")
+    yield Halves
+    CLUSTERERS.forget("halves")
+
+
+def test_a_registered_estimator_clusters_and_its_identity_is_part_of_the_key(tmp_path, halves):
+    config = config_of(method="halves", options={"at": 0.25})
+    result = run(config, store=tmp_path)
+    assert result.config.registered == {"method": "1"}
+    assert (result.features, result.initial) == (None, None)
+    assert result.silhouette is not None
+    labels = np.arange(60) >= 15
+    assert result.final.accuracy == accuracy(cells_of(config).labels, labels)
+    CLUSTERERS.register("halves", Halves, version="2", replace=True)
+    changed = config_of(method="halves", options={"at": 0.25})
+    assert changed.key != config.key
+    assert Store(tmp_path).get(changed) is None
+    CLUSTERERS.forget("halves")
+    assert Store(tmp_path).get(config) == result  # a store is read where its methods are not registered
+    assert [kept.config.key for kept in Store(tmp_path).results()] == [config.key]
 
 
 @pytest.mark.parametrize("method", ["k-sparse", "pca", "spectral", "simlr", "sparse-kmeans"])
 def test_every_method_reports_what_it_has(tmp_path, method):
     options = config_of().options if method == "k-sparse" else {}
-    result = cluster(config_of(method=method, options=options), store=beside(Store(tmp_path)))
+    result = run(config_of(method=method, options=options), store=tmp_path)
     assert 0.25 <= result.final.accuracy <= 1
     assert (result.cells, result.genes) == (60, 80)
     selects = method in ("k-sparse", "sparse-kmeans")
@@ -161,7 +220,7 @@ def test_the_record_of_tuning_has_as_many_candidates_everywhere_and_no_choice_on
 
 
 def test_sparse_kmeans_chose_among_as_many_and_not_on_an_edge(tmp_path):
-    committed, experiment = beside(Store(tmp_path, Path(__file__).parents[2] / "results")), tables(profile="lite")
+    committed, experiment = Store(tmp_path, Path(__file__).parents[2] / "results"), tables(profile="lite")
     rows = [row for row in experiment.rows if row.values["method"] == "sparse-kmeans"]
     for config in (config for row in rows for config in experiment.configs(row, ALL_SEEDS)):
         details = committed.get(config).details
@@ -244,7 +303,7 @@ def smoke(tmp_path_factory):
     store = tmp_path_factory.mktemp("store")
     done = CliRunner().invoke(
         app,
-        ["cluster", "ksparse_tables", "ksparse_ablation", "--profile", "smoke", "--seeds", "1", "--store", str(store)],
+        ["sweep", "ksparse_tables", "ksparse_ablation", "--profile", "smoke", "--seeds", "1", "--store", str(store)],
     )
     assert done.exit_code == 0, done.output
     return Store(store)
@@ -276,19 +335,25 @@ def test_claims_are_judged_from_what_is_stored(smoke):
 
 
 def test_wrong_names_end_with_what_is_allowed(tmp_path):
-    result = CliRunner().invoke(app, ["cluster", "ksparse_table", "--store", str(tmp_path)])
+    result = CliRunner().invoke(app, ["sweep", "ksparse_table", "--store", str(tmp_path)])
     assert isinstance(result.exception, KitError)
-    assert "allowed: ksparse_tables, ksparse_genes, ksparse_ablation, ksparse_scaling" in str(result.exception)
-    with pytest.raises(KitError, match="scheduler = 'tcp://x': clusterings are timed"):
-        tables(profile="smoke").run(seeds=1, store=Store(tmp_path), scheduler="tcp://x")
+    assert all(name in str(result.exception) for name in experiments("lite"))
+
+
+@pytest.mark.parametrize("name", ["ksparse_tables", "ksparse_ablation"])
+def test_the_command_line_shows_the_table_of_clusterings(smoke, name):
+    done = CliRunner().invoke(app, ["table", name, "--profile", "smoke", "--store", str(smoke.root), "--markdown"])
+    assert done.exit_code == 0, done.output
+    assert "| data |" in done.output
+    assert "K-sparse, as described" in done.output
 
 
 def test_upkeep_looks_after_clusterings_too(smoke):
     listed = CliRunner().invoke(app, ["store", "list", "--store", str(smoke.root)]).output
     assert "simlr, khan, seed 0: accuracy" in listed
-    count = len(list(beside(smoke).results()))
+    count = len(list(smoke.results()))
     assert f"{count} sound runs" in CliRunner().invoke(app, ["store", "verify", "--store", str(smoke.root)]).output
     assert CliRunner().invoke(app, ["store", "prune", "--store", str(smoke.root)]).exit_code == 0
     wrong = CliRunner().invoke(app, ["store", "verify", "--store", str(smoke.root / "clustering")])
     assert "belongs to a store of runs" in str(wrong.exception)
-    assert len(list(beside(smoke).results())) == count
+    assert len(list(smoke.results())) == count

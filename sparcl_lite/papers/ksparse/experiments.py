@@ -4,9 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from sparcl_lite.clustering.config import SIMULATED
-from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment, Row
+from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.ksparse.rows import OTHERS, VARIANTS, Rows
 from sparcl_lite.papers.ksparse.sizes import path_etas, profile_named
+from sparcl_lite.runs.clustering import Clustering
 
 STABILITY_SHARE, STABILITY_SEEDS = 0.8, 5  # of the cells, a new draw with every seed
 SCALING_DROPOUT = 0.95  # zeros of the large simulated counts: the highly variable genes of a 10x experiment
@@ -14,14 +15,14 @@ SCALING_GENES = 2_000  # held fixed while cells grow; the profile says the cells
 SCALING_ETA = 100.0
 
 
-def tables(*, profile: str = "lite", datasets: list[str] | None = None) -> ClusteringExperiment:
+def tables(*, profile: str = "lite", datasets: list[str] | None = None) -> Experiment:
     """Every method on every data set, with the same preprocessing, embedding size and restarts."""
     size = profile_named(profile)
     rows = [row for dataset in datasets or size["datasets"] for row in Rows(dataset, size).methods().values()]
-    return ClusteringExperiment("ksparse_tables", "abstract", "Accuracy, time and genes", tuple(rows), profile)
+    return _experiment("tables", rows, profile)
 
 
-def ablation(*, profile: str = "lite") -> ClusteringExperiment:
+def ablation(*, profile: str = "lite") -> Experiment:
     """Where the gain comes from: rivals as the authors' scripts run them and as K-sparse is run, and its own parts."""
     size, rows = profile_named(profile), []
     for dataset in size["ablation"]:
@@ -33,11 +34,11 @@ def ablation(*, profile: str = "lite") -> ClusteringExperiment:
         rows += [make.variant(name) for name in VARIANTS if name in changed]
         if dataset == SIMULATED:
             rows += [_on_logs(fair[name]) for name in ("pca", "spectral", "sparse-kmeans", "k-sparse-genes")]
-    compared = tuple(replace(row, against=_baseline(row)) for row in rows)
-    return ClusteringExperiment("ksparse_ablation", "ablation", "Where the gain comes from", compared, profile)
+    compared = [replace(row, against=_baseline(row)) for row in rows]
+    return _experiment("ablation", compared, profile)
 
 
-def genes(*, profile: str = "lite") -> ClusteringExperiment:
+def genes(*, profile: str = "lite") -> Experiment:
     """Which genes are selected: on random 80 % of the cells, on simulated truth, and along eta."""
     size, rows = profile_named(profile), []
     for dataset in size["stability"]:
@@ -50,10 +51,10 @@ def genes(*, profile: str = "lite") -> ClusteringExperiment:
     rows += [fair[name] for name in ("sparse-kmeans", "k-sparse", "k-sparse-genes", "k-sparse-described")]
     rows += [make.variant("identity"), make.variant("free")]
     rows += [make.at_eta(eta) for eta in path_etas()]
-    return ClusteringExperiment("ksparse_genes", "genes", "Which genes are selected", tuple(rows), profile)
+    return _experiment("genes", rows, profile)
 
 
-def scaling(*, profile: str = "lite") -> ClusteringExperiment:
+def scaling(*, profile: str = "lite") -> Experiment:
     """Time and memory against cells and against genes, on sparse simulated counts with a linear-time start.
 
     All sizes of `paper` are rows at every profile but `smoke`; those beyond the profile's own are large.
@@ -65,8 +66,13 @@ def scaling(*, profile: str = "lite") -> ClusteringExperiment:
         for along, fixed in (("cells", SCALING_GENES), ("genes", size["scaling_fixed_cells"]))
         for count in everything[f"scaling_{along}"]
     ]
-    title = "Time and memory against cells and genes"
-    return ClusteringExperiment("ksparse_scaling", "complexity", title, tuple(rows), profile, threads=2)
+    return _experiment("scaling", rows, profile, threads=2)
+
+
+def _experiment(name: str, rows: list[Row], profile: str, threads: int = 1) -> Experiment:
+    """Clusterings beside which the paper has no numbers: only its abstract could be had."""
+    shared = {"profile": profile}
+    return Experiment(f"ksparse_{name}", "ksparse", None, tuple(rows), shared, job=Clustering, threads=threads)
 
 
 def _scaling_row(along: str, count: int, fixed: int, given: dict[str, Any], *, large: bool) -> Row:

@@ -5,9 +5,8 @@ import pandas as pd
 
 from sparcl_lite.measure.statistics import CONTRADICTED, INCONCLUSIVE, REPRODUCED, Interval
 from sparcl_lite.papers.claims import Claim
-from sparcl_lite.papers.experiments import runs_of
+from sparcl_lite.papers.experiments import Experiment, runs_of
 from sparcl_lite.papers.judge import Rule, nothing_known
-from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment
 from sparcl_lite.papers.verdicts import Evidence
 from sparcl_lite.runs.store import Store
 
@@ -28,7 +27,7 @@ def medians(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.groupby("row", sort=False)[columns].median().reset_index()
 
 
-def _converges(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
+def _converges(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
     """In every run no loop raises the criterion, and the last one changes it by a small share of the start.
 
     The scale-free criterion stands beside it: what it does not show of the fall is the collapse of the centroids.
@@ -51,7 +50,7 @@ def _converges(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFra
     return Evidence(a, "its start", effect, note=note, outcome=outcome, runs=runs_of(frame, a))
 
 
-def _slope_between(claim: Claim, experiment: ClusteringExperiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
+def _slope_between(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: str, b: str) -> Evidence:
     """The slope of log CPU time against log size over the rows from a to b, all of which must be there."""
     names = [row.id for row in experiment.rows]
     wanted = names[names.index(a) : names.index(b) + 1]

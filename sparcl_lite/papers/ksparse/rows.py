@@ -7,7 +7,7 @@ from sparcl_lite.clustering.config import SIMULATED
 from sparcl_lite.clustering.data.loaders import BUNDLES
 from sparcl_lite.clustering.ksparse import AS_RELEASED, EXTRA_COMPONENTS
 from sparcl_lite.clustering.simlr import MAX_SAMPLES as SIMLR_SAMPLES
-from sparcl_lite.papers.ksparse.experiment import Row
+from sparcl_lite.papers.experiments import Row
 from sparcl_lite.papers.ksparse.sizes import chosen_eta
 
 SIMULATED_CLASSES, SIMULATED_CELLS, SIMULATED_GENES = 4, 600, 10_000

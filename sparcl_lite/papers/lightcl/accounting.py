@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.measure.flops import FLOPS_PER_MAC, layer_costs
+from sparcl_lite.measure.flops import FLOPS_PER_MAC, measured_costs
 from sparcl_lite.measure.memory import FLOAT_BYTES
 from sparcl_lite.models import build
 from sparcl_lite.papers.reference import reference
@@ -180,7 +180,7 @@ def units(size: int) -> tuple[Unit, ...]:
     config, channels = _config("cifar10"), DATASETS["cifar10"].channels
     shape = {"width": config.width, "channels": channels, "classes": CLASSES}
     network = build(config.network, **shape, seed=0)
-    costs = layer_costs(config.network, size=size, **shape)
+    costs = measured_costs(network, channels, size)
     left = {config.width * 2**i: PRUNED_SHARE[stage] for i, stage in enumerate(network.stages)}
     left = {count: _kept_channels(count, share) for count, share in left.items()}
     parameters = [(_unit_of(name), name, p) for name, p in network.named_parameters()]

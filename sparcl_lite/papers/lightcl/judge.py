@@ -12,7 +12,7 @@ from sparcl_lite.papers.differences import inside
 from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.judge import Rule, counted, honest_flops, nothing_known
 from sparcl_lite.papers.lightcl.accounting import flops, memory, readings
-from sparcl_lite.papers.measured import made_by, measurement
+from sparcl_lite.papers.measured import made_by, measurements
 from sparcl_lite.papers.verdicts import Evidence
 from sparcl_lite.runs.store import Store
 
@@ -24,7 +24,7 @@ def rules(store: Store) -> dict[str, Rule]:
     return {
         "honest_flops": _flops_ratio,
         "memory_ratio": _memory_ratio,
-        "memory_measured": partial(_memory_measured, measurement(store, PEAKS)),
+        "memory_measured": partial(_memory_measured, measurements(store).get(PEAKS)),
     }
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.config.networks import UNFROZEN, boundaries, last_stage
-from sparcl_lite.config.run import MIN_CHANNELS
+from sparcl_lite.config.run import MIN_CHANNELS, UNFROZEN
 from sparcl_lite.methods.lightcl_settings import LightCL
+from sparcl_lite.models import layout_of
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.lightcl.accounting import BUFFER
 from sparcl_lite.registry import DATASETS
@@ -40,7 +40,7 @@ def table1(*, buffer: int = BUFFER, sparsity: float = 0.90, variant: str = "pape
     """
     shared = protocol(**shared)
     plain = RunConfig(**shared, method="sgd")
-    ours, frozen = f"lightcl-{buffer}", _frozen(plain.network)
+    ours, frozen = f"lightcl-{buffer}", _frozen(plain)
     sparse, level = SparCL(sparsity=sparsity), f"{sparsity:.2f}"
     replay = {"buffer_size": buffer}
     settings = [
@@ -63,14 +63,15 @@ def table1(*, buffer: int = BUFFER, sparsity: float = 0.90, variant: str = "pape
     return Experiment("lightcl_table1", "lightcl", "table1", rows, shared, printed)
 
 
-def _frozen(network: str) -> dict[str, Any]:
+def _frozen(config: RunConfig) -> dict[str, Any]:
     """All but the last stage frozen from the first task on."""
-    return {"freeze": boundaries(network)[-1 - len(last_stage(network))], "freeze_first_task": True}
+    network = layout_of(config)
+    return {"freeze": network.boundaries[-1 - len(network.last_stage)], "freeze_first_task": True}
 
 
 def _pruned(plain: RunConfig, variant: str) -> dict[str, Any]:
     """The shares of `PRUNED`, or less where a stage is so narrow that too few channels would be left."""
-    widths = zip(PRUNED[plain.network], plain.stage_widths, strict=True)
+    widths = zip(PRUNED[plain.network], layout_of(plain).widths, strict=True)
     prune = tuple(min(share, 1 - MIN_CHANNELS / width) for share, width in widths)
     return {"method": "lightcl", "lightcl": LightCL(variant=variant, prune=prune)}
 
@@ -91,7 +92,7 @@ def ablation(
     shared = protocol(**shared)
     own = RunConfig(**shared, method="lightcl")
     free = {"freeze": UNFROZEN, "freeze_first_task": False}
-    frozen = _frozen(own.network)
+    frozen, boundaries = _frozen(own), layout_of(own).boundaries
 
     def light(patterns: dict[str, Any] | None = None, **values: Any) -> dict[str, Any]:
         settings = LightCL(variant=variant, **patterns or {})
@@ -106,10 +107,10 @@ def ablation(
     ]
     changes = [
         (f"boundary-{name}", f"frozen up to {name}", light(freeze=name, freeze_first_task=True))
-        for name in boundaries(own.network)[1:]
-        if name not in (frozen["freeze"], boundaries(own.network)[-1])
+        for name in boundaries[1:]
+        if name not in (frozen["freeze"], boundaries[-1])
     ]
-    head_only = sgd | {"freeze": boundaries(own.network)[-1], "freeze_first_task": True}
+    head_only = sgd | {"freeze": boundaries[-1], "freeze_first_task": True}
     changes.append(("boundary-linear", "all frozen but the head", head_only))
     changes += [(f"ratio-{r:g}", f"patterns of {r:.0%} of the channels", light({"ratio": r})) for r in ratios]
     changes.append(("random", "patterns of random channels", light({"channels": "random"})))

@@ -10,7 +10,7 @@ from sparcl_lite.measure.statistics import t_interval
 from sparcl_lite.papers.claims import Claim
 from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.judge import Rule, nothing_known
-from sparcl_lite.papers.measured import made_by, measurement
+from sparcl_lite.papers.measured import made_by, measurements
 from sparcl_lite.papers.verdicts import Evidence, from_seeds
 from sparcl_lite.runs.store import Store
 
@@ -19,7 +19,7 @@ STEPS = "sweep-resnet18-64"  # what `sparcl-lite bench sweep` measured at the pa
 
 def rules(store: Store) -> dict[str, Rule]:
     """Rules by name, which look at the benchmarks beside `store`'s runs."""
-    return {"measured_speedup": partial(_step_speedup, measurement(store, STEPS))}
+    return {"measured_speedup": partial(_step_speedup, measurements(store).get(STEPS))}
 
 
 def _step_speedup(

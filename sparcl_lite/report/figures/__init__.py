@@ -1,5 +1,13 @@
 """Figures of the papers' items at the size of a paper column, each returned with the points it draws."""
 
+from sparcl_lite.drawing import colour_of, save, use_style
+from sparcl_lite.papers.sparcl.figures import (
+    ablation,
+    accuracy_by_flops,
+    accuracy_by_sparsity,
+    all_methods,
+    sparse_rivals,
+)
 from sparcl_lite.report.figures.generalizability import generalizability
 from sparcl_lite.report.figures.memory import memory_by_part
 from sparcl_lite.report.figures.runs import (
@@ -12,17 +20,8 @@ from sparcl_lite.report.figures.runs import (
 )
 from sparcl_lite.report.figures.speed import acceleration, speed_by_sparsity, speed_by_width, time_by_part
 from sparcl_lite.report.figures.studies import against_each, effects, one_at_a_time, removal
-from sparcl_lite.report.figures.style import PALETTE, save, use_style
-from sparcl_lite.report.figures.tables import (
-    ablation,
-    accuracy_by_flops,
-    accuracy_by_sparsity,
-    all_methods,
-    sparse_rivals,
-)
 
 __all__ = [
-    "PALETTE",
     "ablation",
     "acceleration",
     "accuracy_by_flops",
@@ -30,6 +29,7 @@ __all__ = [
     "accuracy_matrices",
     "against_each",
     "all_methods",
+    "colour_of",
     "easiest_and_hardest",
     "effects",
     "generalizability",

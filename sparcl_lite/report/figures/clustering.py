@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from sparcl_lite.clustering import KSparse
 from sparcl_lite.clustering.data.cells import Cells
 from sparcl_lite.measure.statistics import t_interval
-from sparcl_lite.papers.ksparse.experiment import ClusteringExperiment
+from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.ksparse.judge import log_slope, medians
 
 #: Okabe and Ito's colours, one per method in all figures; K-sparse's variants differ by marker.
@@ -26,7 +26,7 @@ START, ACCENT = "#E69F00", "#D55E00"  # K-sparse starts from a spectral clusteri
 SHOWN_GENES, SHOWN_CELLS = 25, 300  # of a heat map
 
 
-def accuracy_by_method(experiment: ClusteringExperiment, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+def accuracy_by_method(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """One panel a data set: accuracy of every method with its interval, and where K-sparse started from."""
     points = _intervals(experiment, frame, "accuracy")
     datasets = list(dict.fromkeys(points["dataset"]))
@@ -152,14 +152,14 @@ def _log_log(ax, sizes: pd.Series, values: pd.Series, name: str, along: str) -> 
     ax.legend(loc="upper left")
 
 
-def _intervals(experiment: ClusteringExperiment, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+def _intervals(experiment: Experiment, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     lines = []
     for row in experiment.rows:
         runs = frame[frame["row"] == row.id]
         if len(runs):
             interval = t_interval(runs[metric])
             lines.append(
-                {"row": row.id, "dataset": row.dataset, "label": row.label, "method": row.values["method"],
+                {"row": row.id, "dataset": row.values["dataset"], "label": row.label, "method": row.values["method"],
                  metric: interval.mean, "low": interval.low, "high": interval.high, "n": interval.n,
                  "start": runs["initial_accuracy"].astype(float).mean()}
             )  # fmt: skip

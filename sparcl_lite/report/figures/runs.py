@@ -6,8 +6,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from sparcl_lite.drawing import BLUE, GREEN, ORANGE, VERMILION
 from sparcl_lite.measure.flops import costs_of
-from sparcl_lite.report.figures.style import PALETTE
 from sparcl_lite.runs.result import RunResult
 
 
@@ -39,13 +39,13 @@ def training_trace(result: RunResult) -> tuple[Figure, pd.DataFrame]:
     points["epoch_of_run"] = np.arange(len(points)) + 1
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(6.6, 3.6), sharex=True, layout="constrained")
     for column, name, colour in (
-        ("weight_density", "weights (TDM)", PALETTE["der++"]),
-        ("gradient_density", "weight gradients (DGM)", PALETTE["er"]),
+        ("weight_density", "weights (TDM)", BLUE),
+        ("gradient_density", "weight gradients (DGM)", ORANGE),
     ):
         top.step(points["epoch_of_run"], 100 * points[column], where="mid", label=name, color=colour)
     top.set(ylabel="nonzero (%)", ylim=(0, None))
     top.legend(loc="lower right", ncols=2)
-    bottom.step(points["epoch_of_run"], points["samples"], where="mid", color=PALETTE["der"])
+    bottom.step(points["epoch_of_run"], points["samples"], where="mid", color=GREEN)
     bottom.set(xlabel="epoch of the run", ylabel="samples per epoch", ylim=(0, None))
     for start in points.index[points["epoch"] == 0]:
         for ax in (top, bottom):
@@ -128,14 +128,14 @@ def removed_samples(result: RunResult, labels: np.ndarray, names: tuple[str, ...
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.0), layout="constrained", width_ratios=(3, 4))
     bins = np.arange(wrong.max() + 2)
     points = []
-    for kind, chosen, colour in (("kept", ~removed, PALETTE["der++"]), ("removed", removed, PALETTE["stages"])):
+    for kind, chosen, colour in (("kept", ~removed, BLUE), ("removed", removed, VERMILION)):
         share = 100 * np.histogram(wrong[chosen], bins)[0] / max(1, chosen.sum())
         left.plot(bins[:-1], share.cumsum(), drawstyle="steps-post", color=colour, label=kind)
         points += [{"what": kind, "x": str(x), "share": s} for x, s in zip(bins[:-1], share.cumsum(), strict=True)]
     left.set(xlabel="misclassified at most so often", ylabel="samples (%)", ylim=(0, 101))
     left.legend(loc="lower right")
     balance = [100 * removed[labels == label].mean() for label in range(len(names))]
-    right.barh(range(len(names)), balance, height=0.6, color=PALETTE["stages"])
+    right.barh(range(len(names)), balance, height=0.6, color=VERMILION)
     right.axvline(100 * removed.mean(), color="#666666", linewidth=0.8)
     right.set(xlabel="removed (% of the class)", yticks=range(len(names)), yticklabels=names)
     right.invert_yaxis()

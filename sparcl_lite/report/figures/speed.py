@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sparcl_lite.report.figures.style import PALETTE
+from sparcl_lite.drawing import colour_of
 
 
 def acceleration(points: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
@@ -16,7 +16,7 @@ def acceleration(points: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     figure, ax = plt.subplots(layout="constrained")
     largest = points["memory"].max()
     for row in points.itertuples():
-        ax.scatter(row.acceleration, row.class_il, s=400 * row.memory / largest, color=PALETTE[row.kind], alpha=0.7)
+        ax.scatter(row.acceleration, row.class_il, s=400 * row.memory / largest, color=colour_of(row.kind), alpha=0.7)
         look = {"xytext": (6, 6)} if row.kind != "sparcl" else {"xytext": (-9, -9), "ha": "right", "va": "center"}
         ax.annotate(row.label, (row.acceleration, row.class_il), textcoords="offset points", fontsize=6, **look)
     ax.margins(0.2)

@@ -8,19 +8,20 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sparcl_lite.drawing import BLUE, GREEN, GREY, ORANGE, OURS, VERMILION, interval_bars
 from sparcl_lite.measure.statistics import CONTRADICTED, INCONCLUSIVE, REPRODUCED, UNTESTABLE, t_interval
 from sparcl_lite.papers.claims import ACCURACY_RULES
 from sparcl_lite.papers.differences import ENOUGH_SEEDS, differences
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.verdicts import NEWER, Judged
-from sparcl_lite.report.figures.style import OURS, PALETTE, interval_bars
 
 OUTCOMES = {
-    REPRODUCED: PALETTE["der"],
-    INCONCLUSIVE: PALETTE["er"],
-    CONTRADICTED: PALETTE["sparcl"],
-    UNTESTABLE: PALETTE["sgd"],
+    REPRODUCED: GREEN,
+    INCONCLUSIVE: ORANGE,
+    CONTRADICTED: VERMILION,
+    UNTESTABLE: GREY,
 }
+REMOVAL_COLOURS = {"stages": VERMILION, "one_shot": GREEN, "random": GREY}
 REMOVALS = {"stages": "in stages (DDR)", "one_shot": "one-shot, at the cut-off", "random": "random samples, in stages"}
 
 
@@ -34,7 +35,7 @@ def removal(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, pd.Dat
     for number, (rule, name) in enumerate(REMOVALS.items()):
         line = points[points["rule"] == rule].sort_values("removed")
         error = [line["difference"] - line["low"], line["high"] - line["difference"]]
-        look = {"color": PALETTE[rule], "marker": "o", "capsize": 2.5, "label": name}
+        look = {"color": REMOVAL_COLOURS[rule], "marker": "o", "capsize": 2.5, "label": name}
         ax.errorbar(line["removed"] + 1.2 * (number - 1), line["difference"], error, **look)
     ax.axhline(0, color="#666666", linewidth=0.8)
     ax.set(xlabel="samples of each task removed (%)", ylabel="Class-IL against no removal (points)")
@@ -52,7 +53,7 @@ def one_at_a_time(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, 
     buffers = _by_buffer(experiment, frame)
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.6, 4.4), width_ratios=(3, 2), layout="constrained")
     y = _grouped([row.partition("=")[0] for row in points["row"]])
-    interval_bars(left, points, "class_il", y, color=PALETTE["sparcl"])
+    interval_bars(left, points, "class_il", y, color=VERMILION)
     for value in points.loc[points["row"] == "default", "class_il"]:
         left.axvline(value, color="#666666", linewidth=0.8, linestyle=":")
     seeds = f"{points['n'].min()} seeds or more" if len(points) else "no runs"
@@ -60,7 +61,7 @@ def one_at_a_time(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, 
     for kind, name, beside in (("dense", "DER++", 0.95), ("sparse", "SparCL-DER++", 1.05)):
         line = buffers[buffers["kind"] == kind]
         error = [line["class_il"] - line["low"], line["high"] - line["class_il"]]
-        colour = PALETTE["der++" if kind == "dense" else "sparcl"]
+        colour = BLUE if kind == "dense" else VERMILION
         right.errorbar(
             beside * line["buffer"], line["class_il"], error, marker="o", capsize=2.5, color=colour, label=name
         )

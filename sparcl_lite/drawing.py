@@ -8,28 +8,26 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sparcl_lite.paths import folder
+from sparcl_lite.registry import METHODS, STRATEGIES
 
-#: Okabe and Ito's colour-blind-safe colours, fixed per method, per way of sparse training and per removal rule.
-PALETTE = {
-    "sgd": "#999999",
-    "joint": "#000000",
-    "er": "#E69F00",
-    "der": "#009E73",
-    "der++": "#0072B2",
-    "random": "#999999",
-    "magnitude": "#56B4E9",
-    "snip": "#CC79A7",
-    "rigl": "#E69F00",
-    "sparcl": "#D55E00",
-    "stages": "#D55E00",
-    "one_shot": "#009E73",
-}
-OURS, PAPER = PALETTE["der++"], PALETTE["er"]
+#: Okabe and Ito's colour-blind-safe colours. A method or strategy has one of them in all figures.
+BLACK, GREY, ORANGE, SKY, GREEN = "#000000", "#999999", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+FURTHER = (PURPLE, SKY, "#F0E442", GREEN)  # of names that were registered without one, in turn
+OURS, PAPER = BLUE, ORANGE
+
+
+def colour_of(name: str) -> str:
+    """The colour of a method or a strategy: its registration's, or one that follows from its name."""
+    for registry in (METHODS, STRATEGIES):
+        if name in registry and (known := registry.entry(name).facts.get("colour")):
+            return known
+    return FURTHER[sum(name.encode()) % len(FURTHER)]
 
 
 def use_style() -> None:
     """Draw everything that follows in the kit's style."""
-    with as_file(files("sparcl_lite.report").joinpath("kit.mplstyle")) as path:
+    with as_file(files("sparcl_lite").joinpath("kit.mplstyle")) as path:
         plt.style.use(path)
 
 

@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sparcl_lite.drawing import BLACK, BLUE, OURS, PAPER, VERMILION, colour_of, interval_bars
 from sparcl_lite.measure.statistics import t_interval
 from sparcl_lite.papers.differences import difference
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.sparcl.tables import MASKED, NAMES
-from sparcl_lite.report.figures.style import OURS, PALETTE, PAPER, interval_bars
 
 KINDS = {
     "random": "random mask",
@@ -101,11 +101,11 @@ def _draw_by_sparsity(ax, points: pd.DataFrame, buffer: int) -> None:
         error = [line["class_il"] - line["low"], line["high"] - line["class_il"]] if "low" in line else None
         look = {"linestyle": "--", "mfc": "white", "alpha": 0.8} if masked else {}
         label = NAMES[method] + (", masked loss" if masked else "")
-        ax.errorbar(x, line["class_il"], error, color=PALETTE[method], marker="o", capsize=2.5, label=label, **look)
+        ax.errorbar(x, line["class_il"], error, color=colour_of(method), marker="o", capsize=2.5, label=label, **look)
     for method, place in (("joint", "bottom"), ("sgd", "bottom")):
         value = points.loc[points["method"] == method, "class_il"]
         if len(value):
-            ax.axhline(value.iloc[0], color=PALETTE[method], linewidth=1, linestyle=":")
+            ax.axhline(value.iloc[0], color=colour_of(method), linewidth=1, linestyle=":")
             ax.annotate(NAMES[method], (len(levels) - 1, value.iloc[0]), ha="right", va=place, fontsize=8)
     ax.set_xticks(range(len(levels)), ["dense" if s == 0 else f"{s:.0f}" for s in levels])
     ax.legend(loc="lower left")
@@ -149,11 +149,11 @@ def sparse_rivals(
             error = [line["class_il"] - line["low"], line["high"] - line["class_il"]] if "low" in line else None
             x = [levels.index(s) + 0.06 * (number - 2) for s in line["sparsity"]]  # side by side, not on top
             if x:
-                look = {"color": PALETTE[kind], "marker": "o", "capsize": 2.5, "label": name}
+                look = {"color": colour_of(kind), "marker": "o", "capsize": 2.5, "label": name}
                 ax.errorbar(x, line["class_il"], error, **look)
         dense = shown.loc[shown["kind"] == "dense", "class_il"]
         if len(dense):
-            ax.axhline(dense.iloc[0], color=PALETTE["joint"], linewidth=1, linestyle=":", label="dense")
+            ax.axhline(dense.iloc[0], color=BLACK, linewidth=1, linestyle=":", label="dense")
         ax.set_xticks(range(len(levels)), [f"{s:.0f}" for s in levels])
         ax.set(xlabel="sparsity (%)", title=_title(source), xlim=(-0.4, max(len(levels), 1) - 0.6))
     axes[0].set_ylabel("Class-IL accuracy (%)")
@@ -173,7 +173,7 @@ def accuracy_by_flops(
     for ax, source, name in zip(axes, ("paper", "ours"), ("paper, Tiny-ImageNet", "this kit"), strict=True):
         shown = points[points["source"] == source]
         for line in shown.itertuples():
-            colour = PALETTE["der++"] if line.sparsity == 0 else PALETTE["sparcl"]
+            colour = BLUE if line.sparsity == 0 else VERMILION
             error = None if np.isnan(line.low) else [[line.class_il - line.low], [line.high - line.class_il]]
             ax.errorbar(line.flops, line.class_il, error, fmt="o", color=colour, capsize=2.5)
             text = "DER++" if line.sparsity == 0 else f"SparCL {line.sparsity:.0f}"

@@ -1,0 +1,106 @@
+"""A job: a computation that a configuration decides, and whose result is kept.
+
+Training runs, clusterings, analyses of blocks and benchmarks are kinds of jobs, each in a module of its own (`HOMES`).
+The type of a configuration says which kind it belongs to.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+
+from sparcl_lite.errors import KitError
+
+#: Modules that define the kinds. They are imported in this order, when a kind is first asked for.
+HOMES = tuple(f"sparcl_lite.runs.{name}" for name in ("training", "clustering", "blocks", "benchmark"))
+KINDS: dict[type[BaseModel], type["Job"]] = {}
+
+
+@dataclass(frozen=True)
+class Job(ABC):
+    """One computation; `threads` and `device` say what it runs on and are no part of its key.
+
+    Attributes
+    ----------
+    kind : name of its kind
+    folder : of this kind's results within a store; empty for the store's own folder
+    config_type : of its configuration, which has a `key` and a `seed`
+    result_type : of its result, which has the `config`
+    shares_machine : whether other jobs may run at the same time; False where time is measured
+    columns : what `line` gives of a result
+    bits : fields of a result that are equal wherever the same numbers were computed; empty: none is
+    """
+
+    kind: ClassVar[str]
+    folder: ClassVar[str]
+    config_type: ClassVar[type[BaseModel]]
+    result_type: ClassVar[type[BaseModel]]
+    shares_machine: ClassVar[bool] = True
+    columns: ClassVar[tuple[str, ...]] = ()
+    bits: ClassVar[frozenset[str]] = frozenset()
+
+    config: Any
+    threads: int = 1
+    device: str = "auto"
+
+    def __init_subclass__(cls) -> None:
+        KINDS[cls.config_type] = cls
+
+    @property
+    def id(self) -> tuple[str, str]:
+        """Kind and key: what no other job has."""
+        return self.kind, self.config.key
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """A short name of what is computed, without the seed."""
+
+    @property
+    def cost(self) -> float:
+        """How long it takes, against others of its kind."""
+        return 1.0
+
+    @property
+    def disk_bytes(self) -> int:
+        """Space that it needs in the store."""
+        return 2**20
+
+    @abstractmethod
+    def compute(self, store: Any, progress: bool) -> Any:
+        """The result; what is half done may be kept in the store's checkpoints."""
+
+    @staticmethod
+    @abstractmethod
+    def headline(result: Any) -> dict[str, float | None]:
+        """The numbers that a reader looks at first, by name; None where the result has no such number."""
+
+    @classmethod
+    def line(cls, result: Any) -> dict[str, Any]:
+        """A result as one line of a table, with `columns`."""
+        return cls.headline(result)
+
+
+def job_of(what: Any, **how: Any) -> Job:
+    """The job of a configuration, with the given threads and device; a job is taken as it is."""
+    return what if isinstance(what, Job) else kind_of(what)(what, **how)
+
+
+def kind_of(config: BaseModel) -> type[Job]:
+    """The kind of job that a configuration belongs to. Raises `KitError` where there is none."""
+    for home in HOMES:
+        if type(config) in KINDS:
+            break
+        import_module(home)
+    if type(config) not in KINDS:
+        raise KitError(f"config = {config!r}: no configuration; allowed: {', '.join(t.__name__ for t in KINDS)}")
+    return KINDS[type(config)]
+
+
+def kinds() -> dict[str, type[Job]]:
+    """Every kind by name, training first."""
+    for home in HOMES:
+        import_module(home)
+    return {kind.kind: kind for kind in sorted(KINDS.values(), key=lambda kind: kind.folder)}
