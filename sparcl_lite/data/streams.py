@@ -31,13 +31,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch: raw images (uint8), augmented inputs (float32), labels, and the samples' positions."""
+    """One training batch: raw images (uint8), augmented inputs (float32), labels, and the samples' positions.
+
+    `step` counts the batches of an epoch.
+    """
 
     images: Tensor
     inputs: Tensor
     labels: Tensor
     samples: Tensor
     task: Task
+    step: int = 0
 
 
 class Augmentation:
@@ -137,17 +141,21 @@ class TaskStream:
         """All tasks as one."""
         return self._task(0, torch.cat([task.classes for task in self.tasks]))
 
-    def batch(self, task: Task, samples: Tensor) -> Batch:
+    def batch(self, task: Task, samples: Tensor, step: int = 0) -> Batch:
         """The augmented batch of the given samples."""
         images = self.train.images[samples]
-        return Batch(images, self.augment(images), self.train.labels[samples], samples, task)
+        return Batch(images, self.augment(images), self.train.labels[samples], samples, task, step)
 
     def epoch(self, task: Task, samples: Tensor) -> Iterator[Batch]:
         """All given samples once, in random order, in batches of `batch_sizes`."""
         shuffled = samples[torch.randperm(len(samples), generator=self.rng.order).to(self.device)]
         sizes = batch_sizes(self.config, len(samples))
-        for chosen in shuffled[: sum(sizes)].split(sizes):
-            yield self.batch(task, chosen)
+        return self.batches(task, shuffled[: sum(sizes)], sizes)
+
+    def batches(self, task: Task, samples: Tensor, sizes: int | list[int]) -> Iterator[Batch]:
+        """The given samples in their order, in batches of these sizes."""
+        for step, chosen in enumerate(samples.split(sizes)):
+            yield self.batch(task, chosen, step)
 
     def evaluation_batches(self, task: Task, size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised inputs and labels of the task's held-out samples."""
