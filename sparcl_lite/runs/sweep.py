@@ -118,8 +118,8 @@ def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -
 def _work(kind: str, config: dict, root: str, registered: bytes) -> str:
     """What a worker does; plain values in and out, so that versions of this package may differ a little.
 
-    `registered` is what the run needs of what a user registered in the process that asks (`packed_for`). A worker that cannot write to
-    `root`, because it is on another machine, uses its own default store.
+    `registered` is what the run needs of what a user registered in the process that asks (`packed_for`). A worker that
+    cannot write to `root`, because it is on another machine, uses its own default store.
     """
     adopt(registered)
     store = Store(root)
