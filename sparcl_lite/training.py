@@ -15,21 +15,20 @@ import torch
 from sparcl_lite.config import RunConfig
 from sparcl_lite.config.run import UNFROZEN
 from sparcl_lite.data.sources import Dataset
-from sparcl_lite.data.streams import Batch, Task, TaskStream, planned_sizes, steps_per_epoch
+from sparcl_lite.data.streams import Batch, Task, TaskStream, steps_per_epoch
 from sparcl_lite.engine import engine_for
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import Ledger, PassCounter, costs_of
 from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
 from sparcl_lite.methods.base import Passes
-from sparcl_lite.models import whole_network
+from sparcl_lite.models import Network, whole_network
 from sparcl_lite.pretraining import pretrain, split_classes
-from sparcl_lite.registry import DATASETS, METHODS, STRATEGIES
+from sparcl_lite.registry import METHODS, STRATEGIES
 from sparcl_lite.replay import ReservoirBuffer
 from sparcl_lite.rng import Generators, derived_seed
 from sparcl_lite.sparsity.base import Strategy
 from sparcl_lite.sparsity.importance import Probe
-from sparcl_lite.sparsity.schedule import samples_in_epoch
 
 ACCUMULATED = ("presented", "offered", "steps", "weight_density_sum", "gradient_density_sum")
 
@@ -54,13 +53,11 @@ class Trainer:
         self.config, self.on_epoch, self.on_step = config, on_epoch, on_step
         self.rng = Generators(config.seed)
         source, dataset = split_classes(config, dataset, self.rng)
-        self.stream = TaskStream(config, dataset, self.rng, device)
+        self.stream = self._make_stream(dataset, device)
         self._check_removal()
-        method, seed = METHODS[config.method], derived_seed(config.seed, "init")
-        whole = whole_network(config, seed).to(device)
-        trains = source is not None and not from_state
-        self.pretraining: dict = pretrain(config, whole, source, dataset, device) if trains else {}
-        self.network = method.derive(config, whole, seed).to(device)
+        method = METHODS[config.method]
+        self.pretraining: dict = {}
+        self.network = self._make_network(None if from_state else source, dataset, device)
         self.buffer = None
         if method.uses_buffer:
             self.buffer = ReservoirBuffer(config.buffer_size, self.rng.buffer, device)
@@ -69,8 +66,7 @@ class Trainer:
             raise KitError(f"network = {config.network!r}: nothing in it can be pruned; allowed: sparse = none")
         strategy = STRATEGIES[config.sparse.kind] if config.sparse else Strategy
         self.sparsity = strategy(config, self.network, self.rng, len(self.stream.train.labels))
-        kind = config.engine if config.sparse and config.freeze == UNFROZEN else "dense"
-        self.network.engine = engine_for(kind, self.network, self.sparsity, alone=self.method.keeps_to_loss)
+        self.network.engine = self._make_engine()
         self.ledger, self.passes = Ledger(costs_of(config)), PassCounter(self.network)
         self.probe = Probe(self.network, self.stream, self.buffer, self._count_probe)
         self.phases = self.method.phases(self.stream)
@@ -81,10 +77,26 @@ class Trainer:
         self.class_il, self.task_il = np.full(shape, np.nan), np.full(shape, np.nan)
         self.trace: list[dict] = []
 
+    def _make_stream(self, dataset: Dataset, device: str) -> TaskStream:
+        return TaskStream(self.config, dataset, self.rng, device)
+
+    def _make_network(self, source: Dataset | None, dataset: Dataset, device: str) -> Network:
+        """The network with its first weights, pre-trained on `source` where there is one."""
+        config, seed = self.config, derived_seed(self.config.seed, "init")
+        whole = whole_network(config, seed).to(device)
+        if source is not None:
+            self.pretraining = pretrain(config, whole, source, dataset, device)
+        return METHODS[config.method].derive(config, whole, seed).to(device)
+
+    def _make_engine(self):
+        config = self.config
+        kind = config.engine if config.sparse and config.freeze == UNFROZEN else "dense"
+        return engine_for(kind, self.network, self.sparsity, alone=self.method.keeps_to_loss)
+
     def _check_removal(self) -> None:
         """Raise `KitError` where DDR leaves too few samples for a step."""
         config, whole = self.config, self.stream.smallest
-        left = samples_in_epoch(config.sparse, whole, config.epochs - 1, config.epochs)
+        left = config.sparse.samples_left(whole, config.epochs) if config.sparse else whole
         if not steps_per_epoch(config, left):
             raise KitError(
                 f"batch_size = {config.batch_size}: DDR leaves {left} of a task's {whole} samples, which are no "
@@ -152,8 +164,8 @@ class Trainer:
         samples = self.sparsity.begin_epoch(phase, epoch, self.probe)
         self.totals["offered"] += len(phase.samples)
         with SparseSGD(self.network, self.config.lr) as optimizer:
-            for step, batch in enumerate(self.stream.epoch(phase, samples)):
-                logits = self.method.step(batch, optimizer, lambda step=step: self._edit_gradients(step))
+            for batch in self.stream.epoch(phase, samples):
+                logits = self.method.step(batch, optimizer, lambda step=batch.step: self._edit_gradients(step))
                 self.sparsity.observe(batch, logits)
                 self._count_step(batch)
                 self.on_step()
@@ -260,14 +272,6 @@ class Trainer:
             setattr(self.ledger, part, flops)
         self.totals, self.seconds, self.trace = state["totals"], state["seconds"], state["trace"]
         self.class_il, self.task_il = (np.array(m, dtype=float) for m in state["matrices"])
-
-
-def planned_steps(config: RunConfig) -> int:
-    """Training steps that a run of `config` takes, for progress bars (exact for balanced classes)."""
-    planned = METHODS[config.method].planned_samples
-    sizes = [planned(config, task, size) for task, size in enumerate(planned_sizes(config, DATASETS[config.dataset]))]
-    counts = (samples_in_epoch(config.sparse, size, e, config.epochs) for size in sizes for e in range(config.epochs))
-    return sum(steps_per_epoch(config, count) for count in counts)
 
 
 def _overall(densities: dict[str, float], weights: dict[str, torch.Tensor]) -> float:

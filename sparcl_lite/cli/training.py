@@ -31,7 +31,7 @@ app = typer.Typer()
 def run(
     profile: Profile = "lite",
     dataset: Dataset = None,
-    method: Method = "der++",
+    method: Method = None,
     sparse: Sparse = None,
     sparsity: Sparsity = None,
     buffer_size: BufferSize = None,
@@ -90,7 +90,7 @@ def sweep(
 def flops(
     profile: Profile = "paper",
     dataset: Dataset = None,
-    method: Method = "der++",
+    method: Method = None,
     sparse: Sparse = None,
     sparsity: Sparsity = None,
     buffer_size: BufferSize = None,
@@ -102,10 +102,11 @@ def flops(
 
     Example: sparcl-lite flops --dataset cifar10 --method der++ --sparse sparcl --sparsity 0.75 --profile paper
     """
-    from sparcl_lite.measure.flops import paper_flops, planned_ledger
+    from sparcl_lite.measure.flops import paper_flops
+    from sparcl_lite.planning import planned
 
     config = config_from(profile, dataset, method, sparse, sparsity, buffer_size, variant, set_)
-    ledger = planned_ledger(config)
+    ledger = planned(config).ledger
     values = {"paper": paper_flops(config), "honest": ledger.total, "by_part": ledger.by_part()}
     if as_json:
         print(json.dumps(values, indent=1))

@@ -69,6 +69,14 @@ class Sparse(Frozen):
         """Nominal density of the prunable layers' weight gradients."""
         return self.weight_density
 
+    def samples_left(self, samples: int, epochs: int) -> int:
+        """Of a task's samples, those that its last epoch presents."""
+        return samples
+
+    def paper_share(self, epochs: int) -> float:
+        """What the strategy leaves of a task's FLOPs in SparCL's convention, beside what the zeros save."""
+        return 1.0
+
 
 class UnknownSparse(Sparse):
     """Fields of a strategy that is not registered in this process, as a stored result has them."""

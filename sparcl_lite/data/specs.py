@@ -37,6 +37,11 @@ class DatasetSpec:
     padding: int
     flip: bool
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of an image."""
+        return self.channels, *((self.size, self.size) if isinstance(self.size, int) else self.size)
+
 
 def _tiny_imagenet_classes() -> tuple[str, ...]:
     """Names in the order of the sorted WordNet ids, as torchvision's `ImageFolder` numbers them."""

@@ -14,6 +14,7 @@ from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import Dataset, Split
 from sparcl_lite.data.specs import DatasetSpec
 from sparcl_lite.errors import KitError
+from sparcl_lite.registry import METHODS
 from sparcl_lite.rng import Generators
 
 VALIDATION_SHARE = 0.2  # of the training data, as in the SparCL paper
@@ -30,13 +31,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch: raw images (uint8), augmented inputs (float32), labels, and the samples' positions."""
+    """One training batch: raw images (uint8), augmented inputs (float32), labels, and the samples' positions.
+
+    `step` counts the batches of an epoch.
+    """
 
     images: Tensor
     inputs: Tensor
     labels: Tensor
     samples: Tensor
     task: Task
+    step: int = 0
 
 
 class Augmentation:
@@ -104,7 +109,7 @@ class TaskStream:
             order = torch.randperm(count, generator=rng.classes)
         groups = order.split(config.task_classes)
         self.tasks = [self._task(index, classes.sort().values.to(device)) for index, classes in enumerate(groups)]
-        phases = [self.joint()] if config.method == "joint" else self.tasks
+        phases = [self.joint()] if METHODS[config.method].all_at_once else self.tasks
         self.smallest = min(len(phase.samples) for phase in phases)
         self._check()
 
@@ -136,17 +141,21 @@ class TaskStream:
         """All tasks as one."""
         return self._task(0, torch.cat([task.classes for task in self.tasks]))
 
-    def batch(self, task: Task, samples: Tensor) -> Batch:
+    def batch(self, task: Task, samples: Tensor, step: int = 0) -> Batch:
         """The augmented batch of the given samples."""
         images = self.train.images[samples]
-        return Batch(images, self.augment(images), self.train.labels[samples], samples, task)
+        return Batch(images, self.augment(images), self.train.labels[samples], samples, task, step)
 
     def epoch(self, task: Task, samples: Tensor) -> Iterator[Batch]:
         """All given samples once, in random order, in batches of `batch_sizes`."""
         shuffled = samples[torch.randperm(len(samples), generator=self.rng.order).to(self.device)]
         sizes = batch_sizes(self.config, len(samples))
-        for chosen in shuffled[: sum(sizes)].split(sizes):
-            yield self.batch(task, chosen)
+        return self.batches(task, shuffled[: sum(sizes)], sizes)
+
+    def batches(self, task: Task, samples: Tensor, sizes: int | list[int]) -> Iterator[Batch]:
+        """The given samples in their order, in batches of these sizes."""
+        for step, chosen in enumerate(samples.split(sizes)):
+            yield self.batch(task, chosen, step)
 
     def evaluation_batches(self, task: Task, size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised inputs and labels of the task's held-out samples."""
@@ -175,7 +184,7 @@ def steps_per_epoch(config: RunConfig, samples: int) -> int:
 
 def planned_sizes(config: RunConfig, spec: DatasetSpec) -> list[int]:
     """Samples of each phase of training: of each task, or of all tasks together."""
-    classes = [config.classes] if config.method == "joint" else config.task_classes
+    classes = [config.classes] if METHODS[config.method].all_at_once else config.task_classes
     return [count * samples_per_class(config, spec) for count in classes]
 
 

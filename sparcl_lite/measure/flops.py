@@ -1,4 +1,4 @@
-"""FLOPs of training: in the SparCL paper's convention and honestly, planned from a configuration or counted live.
+"""FLOPs of training: in the SparCL paper's convention from a configuration, and honestly as passes are counted.
 
 1 multiply-accumulate (MAC) = 2 FLOPs; convolutions and linear layers only, as in the paper. See docs/metrics.md.
 """
@@ -7,22 +7,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.data.streams import batch_sizes, planned_sizes, steps_per_epoch
+from sparcl_lite.data.streams import planned_sizes
 from sparcl_lite.methods.base import Passes
 from sparcl_lite.models import Network, adapted, network_of
 from sparcl_lite.models.network import WEIGHTED
 from sparcl_lite.registry import DATASETS, METHODS, NETWORKS
-from sparcl_lite.sparsity import RigL, SparCL, StaticMask
-from sparcl_lite.sparsity.rigl import drop_fraction, schedule_at
-from sparcl_lite.sparsity.schedule import data_fraction, mask_adjustment, samples_in_epoch
 
 FLOPS_PER_MAC = 2
-DGM_FACTOR = 0.90  # the one constant with which the paper's convention gives all 12 published SparCL values
 Densities = dict[str, float]
 
 
@@ -105,7 +100,7 @@ def density_factor(costs: tuple[LayerCost, ...], weight_density: float) -> float
 def paper_flops(config: RunConfig) -> float:
     """Training FLOPs in the paper's convention.
 
-    units x 2 MACs x training images x epochs x D(s) x mean data fraction x 0.90 with DGM. Forward and backward of the
+    units x 2 MACs x training images x epochs x D(s) x the strategy's `paper_share`. Forward and backward of the
     current batch are 3 units; each replay (or teacher) pass counts one forward pass, in all tasks. Frozen layers have
     no backward pass: in the last task's state, as LightCL's table counts all of them.
     """
@@ -115,11 +110,7 @@ def paper_flops(config: RunConfig) -> float:
     last = costs_of(config, config.task_count - 1)
     trained = macs(tuple(c for c in last if c.trains)) / macs(last)
     total = METHODS[config.method].paper_units(config, trained) * unit
-    if sparse:
-        total *= density_factor(costs, sparse.weight_density)
-        total *= data_fraction(sparse, config.epochs)
-        total *= DGM_FACTOR if isinstance(sparse, SparCL) and sparse.dgm else 1.0
-    return total
+    return total * density_factor(costs, sparse.weight_density) * sparse.paper_share(config.epochs) if sparse else total
 
 
 @dataclass
@@ -201,94 +192,3 @@ class PassCounter:
         taken = Passes(**self.counts)
         self.counts.clear()
         return taken
-
-
-def planned_ledger(config: RunConfig) -> Ledger:
-    """The honest count that a run of `config` ends with, from its schedule alone.
-
-    Exact for balanced classes and the `paper` variant; `drop_dead_weights` may end a little lower when run.
-    """
-    plan = _Plan(config)
-    for task, size in enumerate(planned_sizes(config, DATASETS[config.dataset])):
-        plan.run_task(task, size)
-    return plan.ledger
-
-
-class _Plan:
-    """The state of `planned_ledger`: density and samples shown as the epochs go by."""
-
-    def __init__(self, config: RunConfig):
-        self.config, self.sparse = config, config.sparse
-        self.method, self.ledger = METHODS[config.method], Ledger(costs_of(config))
-        self.density = self.sparse.weight_density if self.sparse else 1.0
-        self.size = self.shown = 0
-
-    def uniform(self, density: float) -> Densities:
-        return {c.name: density for c in self.ledger.costs if c.prunable}
-
-    def buffered(self, task: int, shown: np.ndarray) -> np.ndarray:
-        """Entries in the buffer after so many samples of the run were shown."""
-        if not self.method.uses_buffer:
-            return np.zeros_like(shown)
-        return self.method.planned_buffer(self.config, task, self.size, shown)
-
-    def run_task(self, task: int, size: int) -> None:
-        """All epochs of a task of so many samples, and what the method does around them."""
-        config, self.size = self.config, size
-        self.ledger.costs = costs_of(config, task)
-        presented = self.method.planned_samples(config, task, size)
-        steps = sum(
-            steps_per_epoch(config, samples_in_epoch(self.sparse, presented, e, config.epochs))
-            for e in range(config.epochs)
-        )
-        done, before = 0, self.shown
-        for epoch in range(config.epochs):
-            samples = samples_in_epoch(self.sparse, presented, epoch, config.epochs)
-            self.adjust_mask(task, epoch, samples)
-            done += self.run_epoch(task, samples, done, steps)
-        passes = self.method.planned_auxiliary(config, task, size, self.shown - before)
-        self.ledger.add_auxiliary(passes, self.uniform(self.density))
-
-    def adjust_mask(self, task: int, epoch: int, samples: int) -> None:
-        """TDM's probes and the new density, where the schedule has an adjustment; SNIP's one probe."""
-        if isinstance(self.sparse, StaticMask) and self.sparse.kind == "snip" and task == epoch == 0:
-            self.ledger.add_importance(min(self.config.batch_size, samples), {})
-        if not isinstance(self.sparse, SparCL) or not self.sparse.tdm:
-            return
-        action = mask_adjustment(self.sparse, task, epoch, self.config.epochs)
-        if action:
-            filled = self.buffered(task, np.array([self.shown]))
-            self.probe(self.sparse.cwi_gradient, self.sparse.cwi_batches, samples, filled)
-            self.density = 1 - action[1]
-
-    def run_epoch(self, task: int, samples: int, done: int, planned: int) -> int:
-        """Training steps of one epoch, with DGM's refreshes and RigL's updates; returns their number."""
-        config, current = self.config, np.array(batch_sizes(self.config, samples), dtype=int)
-        steps, before = len(current), current.cumsum() - current  # samples shown in this epoch before each step
-        filled = self.buffered(task, self.shown + before)
-        passed = current + self.method.planned_replay(config, task, filled)
-        skipped = int(self.method.planned_skips(config, task, filled).sum())
-        dense_gradient = np.zeros(steps, dtype=bool)
-        weights = self.uniform(self.density)
-        gradients = full = weights
-        if isinstance(self.sparse, SparCL) and self.sparse.dgm:
-            refresh = np.arange(steps) % self.sparse.gradient_interval == 0
-            self.probe(self.sparse.cgi_gradient, 1, samples, filled[refresh])
-            dense_gradient = refresh & (self.sparse.cgi_gradient == "total")
-            gradients = self.uniform(self.sparse.gradient_density)
-        if isinstance(self.sparse, RigL):
-            start, total = schedule_at(config, task, planned)
-            moves = [drop_fraction(self.sparse, start + done + step, total) > 0 for step in range(steps)]
-            dense_gradient, full = np.array(moves, dtype=bool), self.uniform(1.0)
-        self.ledger.add_training(int(passed[dense_gradient].sum()), weights, full)
-        self.ledger.add_training(int(passed[~dense_gradient].sum()), weights, gradients, skipped)
-        self.shown += int(current.sum())
-        return steps
-
-    def probe(self, source: str, batches: int, samples: int, filled: np.ndarray) -> None:
-        """Passes that measure importance: one entry of `filled` (buffer content) per measurement."""
-        if source == "separate":
-            config, weights = self.config, self.uniform(self.density)
-            on_task = len(filled) * min(config.batch_size, samples)
-            on_buffer = np.minimum(config.replay_batch_size, filled).sum()
-            self.ledger.add_importance(batches * int(on_task + on_buffer), weights)

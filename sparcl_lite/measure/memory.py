@@ -1,4 +1,4 @@
-"""Training memory: what a run must hold (analytic, by part) and what its process was seen to hold (peak)."""
+"""Training memory: what a process was seen to hold (peak). What a run must hold is planned: see `planning`."""
 
 import ctypes
 import gc
@@ -6,39 +6,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import psutil
 import torch
 
-from sparcl_lite.config import RunConfig
-from sparcl_lite.measure.flops import costs_of
 from sparcl_lite.models import build
-from sparcl_lite.registry import DATASETS, METHODS
 
 FLOAT_BYTES = 4
-
-
-def training_memory(config: RunConfig) -> dict[str, int]:
-    """Bytes by part: nonzero weights and weight gradients, feature maps of one step, and the buffer.
-
-    Convolution and linear parameters and output maps only, float32, as papers on sparse training count them, in the
-    last task; sparse tensors without their index, maps of the current and all replayed samples of a step. Frozen layers
-    hold weights only.
-    """
-    costs, spec, sparse = costs_of(config, config.task_count - 1), DATASETS[config.dataset], config.sparse
-    trained = [c for c in costs if c.trains]
-    method = METHODS[config.method]
-    weight_density = sparse.weight_density if sparse else 1.0
-    gradient_density = sparse.gradient_density if sparse else 1.0
-    full = np.array([config.buffer_size])
-    samples = config.batch_size + int(method.planned_replay(config, config.task_count - 1, full)[0])
-    entry = spec.channels * spec.size**2 + 8 + FLOAT_BYTES * config.classes  # uint8 pixels, label, logits
-    return {
-        "weights": round(FLOAT_BYTES * sum(c.parameters * (weight_density if c.prunable else 1) for c in costs)),
-        "gradients": round(FLOAT_BYTES * sum(c.parameters * (gradient_density if c.prunable else 1) for c in trained)),
-        "activations": FLOAT_BYTES * samples * sum(c.outputs for c in trained),
-        "buffer": entry * config.buffer_size * method.uses_buffer,
-    }
 
 
 class PeakMemory:

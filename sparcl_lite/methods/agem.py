@@ -1,13 +1,11 @@
 """Averaged gradient episodic memory (Chaudhry et al., ICLR 2019)."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
 from sparcl_lite.losses import cross_entropy
-from sparcl_lite.methods.base import SharedBuffer, earlier_sizes
+from sparcl_lite.methods.base import SharedBuffer
 from sparcl_lite.registry import METHODS
 
 
@@ -19,7 +17,6 @@ class AGEM(SharedBuffer):
     random samples when a task ends, as in the DER paper's code.
     """
 
-    replay_passes = 1
     forward_units = 4
     uses_buffer = True
     fills_each_step = False
@@ -47,9 +44,3 @@ class AGEM(SharedBuffer):
         chosen = task.samples[torch.randperm(len(task.samples), generator=self.buffer.generator)[:share]]
         images, labels = stream.train.images[chosen], stream.train.labels[chosen]
         self.buffer.add(images, labels, self.network.head.weight.new_zeros(len(labels), self.config.classes))
-
-    @staticmethod
-    def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:
-        """The shares of the tasks that have ended."""
-        share = config.buffer_size // config.task_count
-        return np.full_like(shown, sum(min(share, earlier) for earlier in earlier_sizes(config, task, size)))

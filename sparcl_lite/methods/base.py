@@ -3,7 +3,6 @@
 from collections.abc import Callable, Hashable
 from typing import ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,11 +12,6 @@ from sparcl_lite.data.streams import Batch, Task, TaskStream
 from sparcl_lite.losses import cross_entropy
 from sparcl_lite.models import Network, layout_of
 from sparcl_lite.replay import Memory, ReservoirBuffer
-
-
-def earlier_sizes(config: RunConfig, task: int, size: int) -> list[int]:
-    """Samples of each task before one of `size` samples, as many for each class."""
-    return [size // config.task_classes[task] * classes for classes in config.task_classes[:task]]
 
 
 class Passes(NamedTuple):
@@ -39,9 +33,9 @@ class Method:
     Attributes
     ----------
     Parameters : the fields of the method's own; the run's configuration has them beside its other fields
-    replay_passes : draws from the buffer that a step passes through the network
     forward_units : cost in the SparCL paper's convention, in forward passes over the task's data
     uses_buffer, fills_each_step : whether there is a buffer, and whether every step offers its batch to it
+    all_at_once : whether one phase of training has the samples of all tasks
     task_aware : whether `predict` needs the task, so that there is no Class-IL accuracy
     keeps_to_loss : whether nothing but the forward pass of `loss` reads weights, and nothing but backward and the
         update reads gradients, so that a sparse engine may hold both for the active weights only; False is always right
@@ -49,11 +43,11 @@ class Method:
     """
 
     Parameters: ClassVar[type[Parameters]] = Parameters
-    replay_passes = 0
     forward_units = 3
     uses_buffer = False
     fills_each_step = True
     task_aware = False
+    all_at_once = False
     keeps_to_loss = False
     no_sparsity = ""
 
@@ -163,38 +157,10 @@ class Method:
         """Cross-entropy of the current batch, masked to the current task where the run asks for it."""
         return cross_entropy(logits, batch.labels, batch.task.classes if self.config.masked_ce else None)
 
-    # What a run will cost, known from its configuration; `size` is the task's number of samples.
-
     @classmethod
     def paper_units(cls, config: RunConfig, trained: float) -> float:
         """Forward passes over the task's data in the SparCL paper's convention; `trained`: share that is not frozen."""
         return cls.forward_units - 2 * (1 - trained)
-
-    @staticmethod
-    def planned_samples(config: RunConfig, task: int, size: int) -> int:
-        """Samples that an epoch of this task presents."""
-        return size
-
-    @staticmethod
-    def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:
-        """Entries in the buffer during this task, after so many samples of the run were shown."""
-        return np.minimum(config.buffer_size, shown)
-
-    @classmethod
-    def planned_replay(cls, config: RunConfig, task: int, filled: np.ndarray) -> np.ndarray:
-        """Samples that each step passes beside its batch, with so many entries in the buffer."""
-        draws = cls.replay_passes * (task >= config.replay_from_task)
-        return draws * np.minimum(config.replay_batch_size, filled)
-
-    @staticmethod
-    def planned_skips(config: RunConfig, task: int, filled: np.ndarray) -> np.ndarray:
-        """Of these, how many begin above the frozen blocks, whose maps were kept."""
-        return np.zeros_like(filled)
-
-    @staticmethod
-    def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
-        """Passes outside training steps and those of a teacher; `shown` samples are presented in all epochs."""
-        return Passes()
 
     def report(self) -> dict:
         """What a finished run should remember of the method, as JSON values."""

@@ -31,7 +31,6 @@ class DER(Method):
     """
 
     Parameters = DERParameters
-    replay_passes = 1
     forward_units = 4
     uses_buffer = True
     keeps_to_loss = True
@@ -54,7 +53,6 @@ class DERpp(Method):
     """
 
     Parameters = DERppParameters
-    replay_passes = 2
     forward_units = 5
     uses_buffer = True
     keeps_to_loss = True

@@ -28,7 +28,6 @@ class ER(Method):
     """
 
     Parameters = ERParameters
-    replay_passes = 1
     forward_units = 4
     uses_buffer = True
     keeps_to_loss = True

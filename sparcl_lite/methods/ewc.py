@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from sparcl_lite.config import Parameters, RunConfig
+from sparcl_lite.config import Parameters
 from sparcl_lite.data.streams import Batch, Task, TaskStream
-from sparcl_lite.methods.base import Method, Passes
+from sparcl_lite.methods.base import Method
 from sparcl_lite.registry import METHODS
 
 
@@ -52,19 +52,13 @@ class OnlineEWC(Method):
         total = [torch.zeros_like(p) for p in self.network.parameters()]
         trained = [(sum_, p) for sum_, p in zip(total, self.network.parameters(), strict=True) if p.requires_grad]
         self.network.eval()
-        for sample in task.samples.split(1):
-            batch = stream.batch(task, sample)
+        for batch in stream.batches(task, task.samples, 1):
             log_likelihood = -F.cross_entropy(self.network(batch.inputs), batch.labels)
             weight = log_likelihood.detach().exp() / len(task.samples)
             gradients = torch.autograd.grad(log_likelihood, [p for _, p in trained])
             for (sum_, _), gradient in zip(trained, gradients, strict=True):
                 sum_ += weight * gradient**2
         return total
-
-    @staticmethod
-    def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
-        """One forward and backward pass for each sample of the task."""
-        return Passes(training=size)
 
     def state_dict(self) -> dict:
         """Fisher information and anchor."""

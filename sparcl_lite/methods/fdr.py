@@ -3,13 +3,11 @@
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
-from sparcl_lite.methods.base import Passes, SharedBuffer, earlier_sizes
+from sparcl_lite.methods.base import SharedBuffer
 from sparcl_lite.models import frozen_statistics
 from sparcl_lite.registry import METHODS
 from sparcl_lite.replay import Memory
@@ -24,7 +22,6 @@ class FDR(SharedBuffer):
     `alpha` and does not use it.
     """
 
-    replay_passes = 1
     forward_units = 5
     uses_buffer = True
     fills_each_step = False
@@ -63,14 +60,3 @@ class FDR(SharedBuffer):
         held = self.buffer.contents()
         mine = torch.isin(held.labels, task.classes).nonzero().squeeze(1)[:share]
         return Memory(held.images[mine], held.labels[mine], held.logits[mine])
-
-    @staticmethod
-    def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:
-        """Equal shares of the tasks that have ended."""
-        earlier = earlier_sizes(config, task, size)
-        return np.full_like(shown, sum(min(config.buffer_size // task, held) for held in earlier))
-
-    @staticmethod
-    def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
-        """The logits of what the buffer takes from the task."""
-        return Passes(forward=min(config.buffer_size // (task + 1), size))

@@ -2,7 +2,6 @@
 
 import copy
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from sparcl_lite.config import Parameters, RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
-from sparcl_lite.methods.base import Method, Passes
+from sparcl_lite.methods.base import Method
 from sparcl_lite.registry import METHODS
 from sparcl_lite.replay import Memory
 
@@ -98,22 +97,6 @@ class ICaRL(Method):
         """Minus the squared distance to each class mean ``(N, classes)``; -inf for classes not seen yet."""
         return -(torch.cdist(self.network.features(inputs), self.means).nan_to_num(nan=torch.inf) ** 2)
 
-    @staticmethod
-    def planned_samples(config: RunConfig, task: int, size: int) -> int:
-        """The task's samples and the exemplars of the tasks before it."""
-        return size + _planned_exemplars(config, task, size // config.task_classes[task])
-
-    @staticmethod
-    def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:
-        """The exemplars of the tasks that have ended."""
-        return np.full_like(shown, _planned_exemplars(config, task, size // config.task_classes[task]))
-
-    @staticmethod
-    def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
-        """f_old in every step; features for herding and means when the task ends."""
-        exemplars = _planned_exemplars(config, task + 1, size // config.task_classes[task])
-        return Passes(forward=(shown if task else 0) + size + exemplars)
-
     def state_dict(self) -> dict:
         """Exemplars, class means and the old network."""
         return {
@@ -129,12 +112,6 @@ class ICaRL(Method):
         if state["old"] is not None:
             self.old = copy.deepcopy(self.network).eval()
             self.old.load_state_dict(state["old"])
-
-
-def _planned_exemplars(config: RunConfig, tasks: int, images: int) -> int:
-    """Exemplars held after so many tasks, with so many images of each class."""
-    classes = sum(config.task_classes[:tasks])
-    return classes * min(config.buffer_size // classes, images) if classes else 0
 
 
 def herding(features: Tensor, count: int) -> Tensor:

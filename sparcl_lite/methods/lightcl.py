@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,7 +9,7 @@ from sparcl_lite.config import RunConfig
 from sparcl_lite.config.run import MIN_CHANNELS, UNFROZEN
 from sparcl_lite.data.streams import Batch, Task, TaskStream
 from sparcl_lite.masks import keep_top
-from sparcl_lite.methods.base import Method, Passes, earlier_sizes
+from sparcl_lite.methods.base import Method
 from sparcl_lite.methods.lightcl_settings import LightCLParameters
 from sparcl_lite.models import Network, ResNet, frozen_statistics, layout_of, seeded
 from sparcl_lite.models.pruning import pruned
@@ -146,33 +145,6 @@ class LightCLMethod(Method):
     def paper_units(cls, config: RunConfig, trained: float) -> float:
         """Batch and reference samples go forward, and backward where the network trains, in every task."""
         return (1 + config.buffer_size / config.batch_size) * (1 + 2 * trained)
-
-    @staticmethod
-    def planned_buffer(config: RunConfig, task: int, size: int, shown: np.ndarray) -> np.ndarray:
-        """Samples of the new task, or of all that have ended."""
-        offered = (
-            0 if task == 0 else size if config.lightcl.reference == "new" else sum(earlier_sizes(config, task, size))
-        )
-        return np.full_like(shown, min(config.buffer_size, offered))
-
-    @classmethod
-    def planned_replay(cls, config: RunConfig, task: int, filled: np.ndarray) -> np.ndarray:
-        """All of the buffer, in every step."""
-        return filled
-
-    @staticmethod
-    def planned_skips(config: RunConfig, task: int, filled: np.ndarray) -> np.ndarray:
-        """All of the buffer, where the trunk's maps are kept."""
-        return filled * config.lightcl.keep_trunk
-
-    @staticmethod
-    def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
-        """What is held of the reference, and the batch that chooses the channels."""
-        chosen = min(config.batch_size, size) if config.lightcl.channels == "activation" else 0
-        offered = (
-            0 if task == 0 else size if config.lightcl.reference == "new" else sum(earlier_sizes(config, task, size))
-        )
-        return Passes(forward=chosen + min(config.buffer_size, offered))
 
     def report(self) -> dict:
         """Share of each map's channels that the patterns of all tasks hold together."""

@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from sparcl_lite.config import Parameters, RunConfig
+from sparcl_lite.config import Parameters
 from sparcl_lite.data.streams import Batch, Task, TaskStream
 from sparcl_lite.losses import cross_entropy
-from sparcl_lite.methods.base import Method, Passes
+from sparcl_lite.methods.base import Method
 from sparcl_lite.registry import METHODS
 
 
@@ -71,12 +71,6 @@ class LwF(Method):
     def _distillation(self, logits: Tensor, targets: Tensor) -> Tensor:
         now, then = (z[:, self.past] / self.config.temperature for z in (logits, targets))
         return -(then.softmax(1) * F.log_softmax(now, 1)).sum(1).mean()
-
-    @staticmethod
-    def planned_auxiliary(config: RunConfig, task: int, size: int, shown: int) -> Passes:
-        """Features of every sample in each epoch of the warm-up, and the recorded logits."""
-        dropped = size % config.batch_size if config.drop_last else 0
-        return Passes(forward=config.epochs * (size - dropped) + size) if task else Passes()
 
     def state_dict(self) -> dict:
         """Past classes and the recorded logits."""

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.measure.flops import paper_flops, planned_ledger
-from sparcl_lite.measure.memory import training_memory
+from sparcl_lite.measure.flops import paper_flops
 from sparcl_lite.measure.statistics import (
     CONTRADICTED,
     REPRODUCED,
@@ -25,7 +24,8 @@ from sparcl_lite.papers.claims import RATIO_TOLERANCE, Claim
 from sparcl_lite.papers.differences import inside, paired, printed_difference, printed_saving
 from sparcl_lite.papers.experiments import Experiment, runs_of
 from sparcl_lite.papers.verdicts import Evidence, Judged, from_seeds
-from sparcl_lite.registry import METHODS, RULES
+from sparcl_lite.planning import planned, training_memory
+from sparcl_lite.registry import RULES
 
 Rule = Callable[[Claim, Experiment, pd.DataFrame, str, str], Evidence]
 PLANNED = "planned at the paper's size, not run"
@@ -105,7 +105,7 @@ def _flops_ratio(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a: s
 def honest_flops(claim: Claim, experiment: Experiment, a: str, b: str, convention: float) -> Evidence:
     """Honest FLOPs of b / a at the paper's size, beside the ratio by a formula that was fitted to published values."""
     small, large = at_paper_size(claim, experiment, a, b)
-    ratio = planned_ledger(large).total / planned_ledger(small).total
+    ratio = planned(large).ledger.total / planned(small).ledger.total
     fitted = f"{convention:.2f}x by the formula fitted to the published values"
     return counted(claim, a, b, ratio, f"{ratio:.2f}x counted honestly, {fitted} ({PLANNED})")
 
@@ -119,9 +119,8 @@ def _memory_saving(claim: Claim, experiment: Experiment, frame: pd.DataFrame, a:
     for config in at_paper_size(claim, experiment, a, b):
         parts = training_memory(config)
         rest = parts["weights"] + parts["gradients"]
-        passes = 1 + METHODS[config.method].replay_passes * config.replay_batch_size / config.batch_size
         held.append(rest + parts["activations"])
-        current.append(rest + parts["activations"] / passes)
+        current.append(rest + parts["activations"] * config.batch_size / planned(config).samples)
     saved, alone = (1 - small / large for small, large in (held, current))
     note = f"{saved:.0%} of what a run holds, {alone:.0%} with the maps of the current batch only ({PLANNED})"
     return counted(claim, a, b, saved, note)

@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
+from sparcl_lite.measure.flops import paper_flops
 from sparcl_lite.measure.generalizability import stability_by_block
 from sparcl_lite.models import layout_of
 from sparcl_lite.runs.job import Job
 from sparcl_lite.runs.result import environment
 from sparcl_lite.runs.store import Store
-from sparcl_lite.training import Trainer, planned_steps
+from sparcl_lite.training import Trainer
 
 
 class BlockConfig(RunConfig):
@@ -62,7 +63,7 @@ class Analysis(Job):
     @property
     def cost(self) -> float:
         """Training steps, nearly all of them repeated for each block."""
-        return planned_steps(self.config) * len(layout_of(self.config).boundaries)
+        return paper_flops(self.config) * len(layout_of(self.config).boundaries)
 
     def compute(self, store: Store, progress: bool) -> BlockAnalysis:
         """The analysis; of a run that is interrupted nothing is kept."""

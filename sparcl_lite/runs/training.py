@@ -12,13 +12,14 @@ from sparcl_lite.config.run import UNFROZEN
 from sparcl_lite.data.sources import load
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import costs_of, paper_flops
-from sparcl_lite.measure.memory import PeakMemory, training_memory
+from sparcl_lite.measure.memory import PeakMemory
 from sparcl_lite.measure.metrics import backward_transfer, final_average, forgetting
+from sparcl_lite.planning import planned, training_memory
 from sparcl_lite.registry import METHODS
 from sparcl_lite.runs.job import Job
 from sparcl_lite.runs.result import Flops, RunResult, Seconds, environment, now, nullable
 from sparcl_lite.runs.store import Store
-from sparcl_lite.training import Trainer, planned_steps
+from sparcl_lite.training import Trainer
 
 
 class Training(Job):
@@ -42,8 +43,8 @@ class Training(Job):
 
     @property
     def cost(self) -> float:
-        """Passes through the network."""
-        return planned_steps(self.config) * (1 + METHODS[self.config.method].replay_passes)
+        """FLOPs."""
+        return paper_flops(self.config)
 
     @property
     def disk_bytes(self) -> int:
@@ -64,7 +65,7 @@ class Training(Job):
         new = partial(Trainer, config, dataset, device=device, on_epoch=save)
         trainer, state = _resume(config, store, device, new)
         with tqdm(
-            total=planned_steps(config),
+            total=planned(config).steps,
             initial=int(trainer.totals["steps"]),
             desc=f"{self.label}, seed {config.seed}",
             unit="step",

@@ -1,5 +1,8 @@
 """What every sparse-training strategy is: the hooks that the training loop calls. The base trains everything."""
 
+from collections import Counter
+from collections.abc import Hashable
+
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +40,7 @@ class Strategy:
         self.weights = masks.prunable_weights(network)
         self.weight_density: Densities = dict.fromkeys(self.weights, 1.0)
         self.gradient_density: Densities = dict.fromkeys(self.weights, 1.0)
+        self.clock: Counter[str] = Counter()  # of steps, where a schedule counts them
         self.active: Tensor | None = None  # positions of the current task's samples still trained on
 
     @property
@@ -51,6 +55,10 @@ class Strategy:
         A missing layer needs those of all weights that exist; None: of all weights, also of those that do not, which is
         always right.
         """
+        return None
+
+    def kind(self, step: int) -> Hashable:
+        """What tells the steps of an epoch apart that cost different amounts; `step` is the next one."""
         return None
 
     def resize(self, samples: int) -> None:

@@ -1,6 +1,7 @@
 """RigL (Evci et al., ICML 2020): a mask that moves to where the dense gradient is largest."""
 
 import math
+from collections.abc import Hashable
 from typing import Literal
 
 from pydantic import Field
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from sparcl_lite import masks
 from sparcl_lite.config import RunConfig, Sparse
 from sparcl_lite.data.streams import Task, steps_per_epoch
-from sparcl_lite.registry import STRATEGIES
+from sparcl_lite.registry import METHODS, STRATEGIES
 from sparcl_lite.rng import Generators
 from sparcl_lite.sparsity.base import Densities, MaskedStrategy
 from sparcl_lite.sparsity.importance import Probe
@@ -41,24 +42,31 @@ class RigLStrategy(MaskedStrategy):
         self.set_masks(
             {n: masks.random_mask(w.data, config.sparse.weight_density, rng.mask) for n, w in self.weights.items()}
         )
-        self.position, self.steps = 0, 0  # of the schedule: steps done, and steps in all
+        self.steps = 0  # of the schedule in all; those done are in the clock
 
     @property
     def wanted(self) -> dict[str, Tensor] | None:
         """All gradients, where the next step moves the mask."""
-        return None if drop_fraction(self.config.sparse, self.position, self.steps) else {}
+        return None if self._fraction() else {}
+
+    def kind(self, step: int) -> Hashable:
+        """Whether the mask moves, in each of the updates that a step may have."""
+        return bool(self._fraction()), bool(self._fraction(later=1))
+
+    def _fraction(self, later: int = 0) -> float:
+        return drop_fraction(self.config.sparse, self.clock["steps"] + later, self.steps)
 
     def begin_task(self, task: Task) -> None:
         """A new cosine, where each task has its own."""
         super().begin_task(task)
-        self.position, self.steps = schedule_at(
+        self.clock["steps"], self.steps = schedule_at(
             self.config, task.index, self.config.epochs * steps_per_epoch(self.config, len(task.samples))
         )
 
     def edit_gradients(self, step: int, probe: Probe) -> Densities:
         """Mask the gradients; at an update of the mask, use all of them and skip the weights' update."""
-        fraction = drop_fraction(self.config.sparse, self.position, self.steps)
-        self.position += 1
+        fraction = self._fraction()
+        self.clock["steps"] += 1
         if not fraction:
             return super().edit_gradients(step, probe)
         self.set_masks({n: self._moved(n, w, fraction) for n, w in masks.trainable(self.weights).items()})
@@ -76,17 +84,17 @@ class RigLStrategy(MaskedStrategy):
 
     def state_dict(self) -> dict:
         """Masks and the place in the schedule."""
-        return super().state_dict() | {"schedule": (self.position, self.steps)}
+        return super().state_dict() | {"schedule": (self.clock["steps"], self.steps)}
 
     def load_state_dict(self, state: dict) -> None:
         """Take over a state of `state_dict`."""
         super().load_state_dict(state)
-        self.position, self.steps = state["schedule"]
+        self.clock["steps"], self.steps = state["schedule"]
 
 
 def schedule_at(config: RunConfig, task: int, steps: int) -> tuple[int, int]:
     """Steps of the schedule done when a task of so many steps begins, and its steps in all (as many for each class)."""
-    if config.sparse.schedule == "task" or config.method == "joint":
+    if config.sparse.schedule == "task" or METHODS[config.method].all_at_once:
         return 0, steps
     per_class = steps / config.task_classes[task]
     return round(per_class * sum(config.task_classes[:task])), round(per_class * config.classes)

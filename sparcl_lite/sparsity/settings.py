@@ -5,6 +5,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from sparcl_lite.config import Sparse
+from sparcl_lite.sparsity.schedule import data_fraction, samples_in_epoch
+
+DGM_FACTOR = 0.90  # the one constant with which the paper's convention gives all 12 published SparCL values
 
 #: What `variant="official"` (neu-spiral/SparCL) does differently; each field is a switch, see docs/deviations.md.
 OFFICIAL_QUIRKS: dict[str, Any] = {
@@ -92,3 +95,11 @@ class SparCL(Sparse):
     def gradient_density(self) -> float:
         """Nominal density of the prunable layers' weight gradients."""
         return self.weight_density * (self.kept_gradients if self.dgm else 1.0)
+
+    def samples_left(self, samples: int, epochs: int) -> int:
+        """What DDR leaves in the last epoch."""
+        return samples_in_epoch(self, samples, epochs - 1, epochs)
+
+    def paper_share(self, epochs: int) -> float:
+        """DDR's mean share of the data, and a constant for DGM."""
+        return data_fraction(self, epochs) * (DGM_FACTOR if self.dgm else 1.0)

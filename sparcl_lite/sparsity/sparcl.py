@@ -1,5 +1,7 @@
 """SparCL (Wang et al., NeurIPS 2022): TDM, DDR and DGM as one strategy, over any method."""
 
+from collections.abc import Hashable
+
 from torch import Tensor, nn
 
 from sparcl_lite.config import RunConfig
@@ -52,6 +54,10 @@ class SparCLStrategy(Strategy):
     def reads_gradients(self) -> bool:
         """Whether CWI or CGI is of the step's own gradient, as in the official code."""
         return "total" in (self.sparse.cwi_gradient, self.sparse.cgi_gradient)
+
+    def kind(self, step: int) -> Hashable:
+        """Whether DGM's mask is renewed."""
+        return self.dgm is not None and self.dgm.due(step)
 
     @property
     def existing(self) -> dict[str, Tensor]:
