@@ -10,14 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sparcl_lite import masks
+from sparcl_lite import engine, masks
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.engine.choice import Choice
 from sparcl_lite.engine.function import SparseEngine
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.models import build, frozen_statistics
-from sparcl_lite.sparsity import engine
 from sparcl_lite.training import Trainer
 
 
