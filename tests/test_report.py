@@ -31,7 +31,8 @@ def frame_of(experiment, seeds=3, **rows):
     for number, row in enumerate(experiment.rows):
         values = rows.get(row.id, [60 + number + seed for seed in range(seeds)])
         for seed, value in enumerate(values):
-            line = dict.fromkeys(Training.columns, 1.0) | {"row": row.id, "seed": seed, "class_il": value, "task_il": 90.0}
+            line = dict.fromkeys(Training.columns, 1.0) | {"row": row.id, "seed": seed}
+            line |= {"class_il": value, "task_il": 90.0}
             lines.append(line | {"flops_honest": 1e12 * (1 + number)})
     return pd.DataFrame(lines)
 
