@@ -5,11 +5,13 @@ registered by a user (`sparcl_lite.register`), from any place. What a user regis
 the key of every run that uses it.
 """
 
+import copyreg
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import cloudpickle
@@ -155,7 +157,15 @@ def packed_for(config: Any) -> bytes:
         module = sys.modules.get(getattr(entry.value, "__module__", ""))
         if module is not None and module.__name__ != "__main__" and not is_installed(entry.value):
             cloudpickle.register_pickle_by_value(module)  # workers on other machines may not have the file
+    for module in [m for m in sys.modules.values() if isinstance(m, ModuleType) and type(m) is not ModuleType]:
+        copyreg.pickle(
+            type(module), _by_name
+        )  # e.g. `torch.classes`, which any code with a name `classes` seems to use
     return cloudpickle.dumps(entries)
+
+
+def _by_name(module: ModuleType) -> tuple:
+    return import_module, (module.__name__,)
 
 
 def adopt(packed: bytes) -> None:
