@@ -160,7 +160,7 @@ def packed_for(config: Any) -> bytes:
     for module in [m for m in sys.modules.values() if isinstance(m, ModuleType) and type(m) is not ModuleType]:
         copyreg.pickle(
             type(module), _by_name
-        )  # e.g. `torch.classes`, which any code with a name `classes` seems to use
+        )  # `torch.classes`: any code with that name seems to use it
     return cloudpickle.dumps(entries)
 
 

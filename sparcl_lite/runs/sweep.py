@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.registry import adopt, packed_for
-from sparcl_lite.runs.job import Job, job_of, kinds
+from sparcl_lite.runs.job import Job, job_of, kind_named
 from sparcl_lite.runs.run import default_store, open_store, run
 from sparcl_lite.runs.store import Store
 
@@ -127,7 +127,7 @@ def _work(kind: str, config: dict, root: str, registered: bytes) -> str:
         store.check_usable(needed_bytes=0)
     except KitError:
         store = Store(default_store())
-    return run(kinds()[kind].config_type.model_validate(config), store=store).model_dump_json()
+    return run(kind_named(kind).config_type.model_validate(config), store=store).model_dump_json()
 
 
 def _outcome(future: Any, job: Job, store: Store) -> Any:
