@@ -38,7 +38,7 @@ def _parts(value: Any, seen: set[int]) -> Iterator[str]:
         yield _source_of_module(value)
     elif not isinstance(value, type | FunctionType):
         yield _constant(value)
-    elif _is_installed(value):
+    elif is_installed(value):
         yield f"{value.__module__}.{value.__qualname__}"
     elif id(value) not in seen:
         seen.add(id(value))
@@ -101,7 +101,7 @@ def _is_empty(cell: Any) -> bool:
         return True
 
 
-def _is_installed(value: Any) -> bool:
+def is_installed(value: Any) -> bool:
     """Whether it is of this package, of Python or of an installed one: their versions are not a user's business."""
     module = sys.modules.get(value.__module__)
     file = getattr(module, "__file__", None)

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 
-import cloudpickle
-
 from sparcl_lite.errors import KitError
 from sparcl_lite.paths import folder
 
@@ -20,13 +18,12 @@ def load(plugins: Iterable[str]) -> None:
     """Import every file (`*.py`) or module once. Raises `KitError`, in one line, where one cannot be imported."""
     for plugin in plugins:
         try:
-            module = _of_file(plugin) if plugin.endswith(".py") else importlib.import_module(plugin)
+            _of_file(plugin) if plugin.endswith(".py") else importlib.import_module(plugin)
         except KitError:
             raise
         except Exception as error:  # whatever a user's code raises
             reason = " ".join(str(error).split())
             raise KitError(f"plugin = {plugin}: {type(error).__name__}: {reason}") from error
-        cloudpickle.register_pickle_by_value(module)  # workers on other machines may not have it
 
 
 def load_installed() -> None:

@@ -5,14 +5,19 @@ registered by a user (`sparcl_lite.register`), from any place. What a user regis
 the key of every run that uses it.
 """
 
+import copyreg
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
+import cloudpickle
+
 from sparcl_lite.errors import KitError
-from sparcl_lite.fingerprint import fingerprint
+from sparcl_lite.fingerprint import fingerprint, is_installed
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -145,12 +150,23 @@ def entries_of(config: Any) -> dict[str, Entry]:
     return {part: OF_FIELD[part].entry(name) for part, name in names.items() if name in OF_FIELD[part]}
 
 
-def registered_for(config: Any) -> list[tuple[str, Entry]]:
-    """What a run needs of what a user registered, for a worker that does not have it: see `adopt`."""
-    return [(part, entry) for part, entry in entries_of(config).items() if entry.identity]
+def packed_for(config: Any) -> bytes:
+    """What a run needs of what a user registered, code included, for a worker that does not have it: see `adopt`."""
+    entries = [(part, entry) for part, entry in entries_of(config).items() if entry.identity]
+    for _, entry in entries:
+        module = sys.modules.get(getattr(entry.value, "__module__", ""))
+        if module is not None and module.__name__ != "__main__" and not is_installed(entry.value):
+            cloudpickle.register_pickle_by_value(module)  # workers on other machines may not have the file
+    for module in [m for m in sys.modules.values() if isinstance(m, ModuleType) and type(m) is not ModuleType]:
+        copyreg.pickle(type(module), _by_name)  # `torch.classes`: any code with that name seems to use it
+    return cloudpickle.dumps(entries)
 
 
-def adopt(registered: list[tuple[str, Entry]]) -> None:
-    """Take over what `registered_for` gave in another process."""
-    for part, entry in registered:
+def _by_name(module: ModuleType) -> tuple:
+    return import_module, (module.__name__,)
+
+
+def adopt(packed: bytes) -> None:
+    """Take over what `packed_for` gave in another process of the same user."""
+    for part, entry in cloudpickle.loads(packed):
         OF_FIELD[part].adopt(entry)

@@ -8,7 +8,16 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from sparcl_lite.measure.statistics import CONTRADICTED, INCONCLUSIVE, REPRODUCED, UNTESTABLE, Interval
+import sparcl_lite as sl
+from sparcl_lite.errors import KitError
+from sparcl_lite.measure.statistics import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    REPRODUCED,
+    UNTESTABLE,
+    Interval,
+    paired_interval,
+)
 from sparcl_lite.papers.claims import Claim, claims
 from sparcl_lite.papers.differences import PrintedDifference, paired, printed_difference
 from sparcl_lite.papers.experiments import Experiment, Row
@@ -18,6 +27,7 @@ from sparcl_lite.papers.registry import judge_claims
 from sparcl_lite.papers.sparcl.experiments import EXPERIMENTS
 from sparcl_lite.papers.sparcl.judge import STEPS
 from sparcl_lite.papers.sparcl.tables import table1, table3
+from sparcl_lite.papers.verdicts import from_seeds
 from sparcl_lite.report.tables import scoreboard, verdict_line
 from sparcl_lite.runs.benchmark import Measurement
 from sparcl_lite.runs.store import Store
@@ -86,6 +96,22 @@ def test_one_seed_decides_nothing():
     assert (judged.verdict, judged.reason) == (UNTESTABLE, "one seed: no interval")
     assert (judged.seeds_to_decide, judged.paper_inside) == (None, None)
     assert "+10.0 (one seed: no interval)" in scoreboard([judged]).frame.loc[0, "measured"]
+
+
+def test_a_rule_that_nobody_registered_is_refused_with_those_that_there_are():
+    with pytest.raises(KitError, match="rule = 'close_to': unknown; allowed: above, not_below"):
+        verdict(claim_of("close_to"), frame_of(a=BASE, b=BASE))
+
+
+def test_a_registered_rule_decides_claims():
+    @sl.register.rule("far_above", replace=True)
+    def far_above(claim, experiment, frame, a, b):
+        left, right = paired(frame, a, b, claim.metric)
+        return from_seeds(claim, a, b, paired_interval(left - 100, right, claim.level))
+
+    judged = verdict(claim_of("far_above"), frame_of(a=plus(*(5 + d for d in AROUND_ONE)), b=BASE))
+    assert judged.evidence[0].effect.mean < -90
+    assert judged.verdict == "contradicted"
 
 
 @pytest.mark.parametrize("rule", ["above", "flops_below"])
@@ -198,7 +224,7 @@ def test_untestable_says_why():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"rule": "close_to"}, {"comparisons": ()}, {"margin": -1.0}, {"rule": "honest_flops"},
+    [{"comparisons": ()}, {"margin": -1.0}, {"rule": "honest_flops"},
      {"rule": "untestable"}, {"margins": 1.0}, {"rule": "not_below"}],
 )  # fmt: skip
 def test_a_claim_that_could_not_be_decided_is_refused(wrong):

@@ -645,7 +645,10 @@ def test_a_cache_of_another_program_is_set_aside_and_made_again(cifar10, foreign
     dataset = sources.load("cifar10", directory)
     cache = sources.fetch("cifar10", directory)
     with cache.open("wb") as file:
-        np.savez(file, **foreign) if isinstance(foreign, dict) else np.save(file, foreign)
+        if isinstance(foreign, dict):
+            np.savez(file, **foreign)
+        else:
+            np.save(file, foreign)
     content = cache.read_bytes()
     with pytest.warns(UserWarning, match=r"set aside as .*damaged.*; it is made again$") as warned:
         assert_same(sources.load("cifar10", directory), dataset)

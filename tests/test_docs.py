@@ -95,7 +95,6 @@ def photos(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="data sets of one's own and sl.sparsify are not there yet")
 def test_the_examples_of_extending_run_one_after_the_other(tmp_path):
     photos(tmp_path / "photos")
     (tmp_path / "examples.py").write_text("\n".join(blocks(EXTENDING, "python")), encoding="utf-8")

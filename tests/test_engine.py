@@ -10,14 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sparcl_lite import masks
+from sparcl_lite import engine, masks
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.engine.choice import Choice
 from sparcl_lite.engine.function import SparseEngine
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.models import build, frozen_statistics
-from sparcl_lite.sparsity import engine
 from sparcl_lite.training import Trainer
 
 
@@ -84,7 +83,8 @@ def test_evaluation_and_frozen_statistics_are_those_of_the_dense_layers():
         assert relative(network(x), oracle(x.double())) < 1e-4
     for name, value in oracle.state_dict().items():
         assert relative(network.state_dict()[name], value) < 1e-6, name
-    network.eval(), oracle.eval()
+    network.eval()
+    oracle.eval()
     with torch.no_grad():
         assert relative(network(x), oracle(x.double())) < 1e-4
     loss, expected = (F.cross_entropy(n(v), torch.arange(150) % 5) for n, v in ((network, x), (oracle, x.double())))
@@ -122,9 +122,11 @@ def both_steps(network, oracle, lr=0.1):
     """Optimisers with no gradient yet; at the end both have made a step and the weights are back."""
     with SparseSGD(network, lr) as ours:
         theirs = torch.optim.SGD(oracle.parameters(), lr)
-        ours.zero_grad(), theirs.zero_grad()
+        ours.zero_grad()
+        theirs.zero_grad()
         yield
-        ours.step(), theirs.step()
+        ours.step()
+        theirs.step()
         with torch.no_grad():
             for name, mask in network.engine.strategy.existing.items():
                 oracle.get_parameter(name).mul_(mask)

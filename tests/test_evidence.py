@@ -12,7 +12,7 @@ from sparcl_lite.papers.registry import export
 from sparcl_lite.papers.sparcl.tables import table1, table3
 from sparcl_lite.runs import evidence
 from sparcl_lite.runs.benchmark import Measurement
-from sparcl_lite.runs.job import kinds
+from sparcl_lite.runs.job import kind_named, kinds
 from sparcl_lite.runs.result import Flops, RunResult, Seconds
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import STORED, Store
@@ -57,7 +57,7 @@ def own(tmp_path):
 def texts(store):
     """What the files of a store hold, by kind and key."""
     return {(kind.kind, path.stem): json.loads(path.read_text())
-            for kind in kinds().values() for path in (store.root / kind.folder).glob("*.json")}  # fmt: skip
+            for kind in kinds() for path in (store.root / kind.folder).glob("*.json")}  # fmt: skip
 
 
 def test_export_keeps_every_key_and_every_value(own, tmp_path):
@@ -146,10 +146,10 @@ def test_evidence_comes_before_own_runs_and_spares_the_training(own, tmp_path, m
 
 def test_committed_evidence_is_found_under_its_keys(tmp_path):
     lines = evidence.lines(RESULTS)
-    stored, known = Store(tmp_path, RESULTS), kinds()
+    stored = Store(tmp_path, RESULTS)
     assert len(lines) >= 592
     for (kind, key), line in lines.items():
-        config = known[kind].result_type.model_validate_json(line.read(), context=STORED).config
+        config = kind_named(kind).result_type.model_validate_json(line.read(), context=STORED).config
         assert stored.get(config).config.key == key
     assert not list(RESULTS.glob("*.json"))
     assert set(measurements(stored)) == {row.id for row in benchmarks().rows}

@@ -183,7 +183,8 @@ def test_at_first_nothing_has_moved_and_beta_0_is_plain_training():
     ce = method.loss(batch_of(stream))[0].item()
     none, stream = make(frozen_norm="train", beta=0.0)
     assert ce == pytest.approx(none.loss(batch_of(stream))[0].item(), rel=1e-5)
-    moved(method), moved(none)
+    moved(method)
+    moved(none)
     assert method.loss(batch_of(stream))[0].item() > none.loss(batch_of(stream))[0].item()
 
 

@@ -11,7 +11,6 @@ from matplotlib.image import imread
 
 from sparcl_lite.measure.statistics import Interval
 from sparcl_lite.papers.claims import Claim, claims
-from sparcl_lite.papers.experiments import METRICS
 from sparcl_lite.papers.judge import judge
 from sparcl_lite.papers.reference import reference
 from sparcl_lite.papers.sparcl.studies import confounders, removal, sensitivity
@@ -20,6 +19,7 @@ from sparcl_lite.report import figures, site
 from sparcl_lite.report.tables import Table, comparison, plus_minus, scoreboard
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
+from sparcl_lite.runs.training import Training
 
 ONE, TWO, THREE = (item(profile="smoke") for item in (table1, table2, table3))
 FIG3, ONES, CONFOUNDERS = (item(profile="smoke") for item in (removal, sensitivity, confounders))
@@ -31,7 +31,8 @@ def frame_of(experiment, seeds=3, **rows):
     for number, row in enumerate(experiment.rows):
         values = rows.get(row.id, [60 + number + seed for seed in range(seeds)])
         for seed, value in enumerate(values):
-            line = dict.fromkeys(METRICS, 1.0) | {"row": row.id, "seed": seed, "class_il": value, "task_il": 90.0}
+            line = dict.fromkeys(Training.columns, 1.0) | {"row": row.id, "seed": seed}
+            line |= {"class_il": value, "task_il": 90.0}
             lines.append(line | {"flops_honest": 1e12 * (1 + number)})
     return pd.DataFrame(lines)
 

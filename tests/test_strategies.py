@@ -81,7 +81,7 @@ def test_rigl_drops_the_smallest_and_grows_where_the_dense_gradient_is_largest()
 
     def edit(step, probe):
         before = {n: (strategy.masks[n], w.detach().clone(), w.grad.clone()) for n, w in strategy.weights.items()}
-        position, needed = strategy.position, original(step, probe)
+        position, needed = strategy.clock["steps"], original(step, probe)
         if position % 4 or not position:
             assert all(not w.grad[~strategy.masks[n]].any() for n, w in strategy.weights.items())
             return needed

@@ -61,7 +61,7 @@ LIGHTCL: dict[str, tuple[float, dict[str, float]]] = {
     "er-15": (0.015, {}),
     "der++-15": (0.0075, {"alpha": 0.1, "beta": 0.5}),
     "sparcl-er-0.90-15": (0.0075, {}),
-    "sparcl-der++-0.90-15": (0.0075, {"alpha": 0.1, "beta": 0.5}),
+    "sparcl-der++-0.90-15": (0.015, {"alpha": 0.1, "beta": 0.5}),
     "freeze": (0.0075, {}),
     "er-frozen-15": (0.0075, {}),
     "lightcl-15": (0.00375, {"beta": 2e-4}),

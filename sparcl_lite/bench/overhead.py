@@ -36,7 +36,7 @@ def in_words(report: dict[str, Any]) -> str:
 
 
 def _parts(profile: str, sparse: SparCL | None, steps: int, repeats: int) -> dict[str, float]:
-    config = RunConfig(profile=profile, method="der++", sparse=sparse, buffer_size=200, images_per_class=0)
+    config = RunConfig(profile=profile, sparse=sparse, buffer_size=200, images_per_class=0)
     trainer = Trainer(config, random_images(config, steps), device="cpu")
     trainer.begin(0)
     images, labels = trainer.stream.train.images[:200], trainer.stream.train.labels[:200]

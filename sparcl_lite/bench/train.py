@@ -30,7 +30,7 @@ def train(
     dense epoch replace the profile's own number where that would take too long. `step_ms` divides a run's seconds by
     its steps, of which DDR leaves fewer.
     """
-    common = {"profile": profile, "method": "der++", "buffer_size": 200} | settings
+    common = {"profile": profile, "buffer_size": 200} | settings
     dense = RunConfig(**common)
     levels = {str(level): SparCL(sparsity=level) for level in sparsities}
     configs = {"dense": dense} | {n: RunConfig(**common, sparse=s, engine="sparse") for n, s in levels.items()}

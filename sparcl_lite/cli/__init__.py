@@ -26,6 +26,7 @@ app = typer.Typer(
 app.add_typer(training.app)
 app.add_typer(reports.app)
 app.add_typer(bench.app, name="bench")
+app.add_typer(upkeep.names_app)
 app.add_typer(upkeep.data_app, name="data")
 app.add_typer(upkeep.store_app, name="store")
 

@@ -14,11 +14,8 @@ StorePath = Annotated[Path, typer.Option(help="folder of finished runs", envvar=
 Output = Annotated[Path, typer.Option(help="folder of report/, figures/ and store/", callback=folder)]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, and nothing else, on stdout")]
 Dataset = Annotated[str | None, typer.Option(help="data set; the profile's own when left out")]
-Method = Annotated[
-    str, typer.Option(help="sgd, joint, ewc, lwf, packnet, lps, pnn, agem, icarl, fdr, er, der, der++ or lightcl")
-]
-SPARSE_KINDS = "sparcl, snip, rigl, random, magnitude"
-Sparse = Annotated[str | None, typer.Option(help=f"{SPARSE_KINDS}; dense when left out")]
+Method = Annotated[str | None, typer.Option(help="of continual learning: see sparcl-lite names; DER++ when left out")]
+Sparse = Annotated[str | None, typer.Option(help="kind of sparse training: see sparcl-lite names; dense when left out")]
 Sparsity = Annotated[float | None, typer.Option(help="share of zero weights, 0 <= s < 1")]
 BufferSize = Annotated[int | None, typer.Option(help="samples that the replay buffer holds")]
 Variant = Annotated[str, typer.Option(help="of sparcl or lightcl: paper, or official: as the authors' code behaves")]
@@ -31,10 +28,11 @@ EVIDENCE = Path("results")
 
 
 def config_from(
-    profile: str, dataset: str | None, method: str, sparse: str | None, sparsity: float | None,
+    profile: str, dataset: str | None, method: str | None, sparse: str | None, sparsity: float | None,
     buffer_size: int | None, variant: str, settings: list[str] | None, **more: Any,
 ):  # fmt: skip
     from sparcl_lite.config import RunConfig
+    from sparcl_lite.registry import STRATEGIES
 
     given = {"profile": profile, "method": method, "dataset": dataset, "buffer_size": buffer_size} | more
     given = {name: value for name, value in given.items() if value is not None}
@@ -43,11 +41,9 @@ def config_from(
         if sparsity is not None:
             given["sparse"]["sparsity"] = sparsity
     elif sparsity is not None:
-        raise KitError(f"sparsity = {sparsity}: needs --sparse; allowed: {SPARSE_KINDS}")
-    elif method == "lightcl":
-        given["lightcl"] = {"variant": variant}
+        raise KitError(f"sparsity = {sparsity}: needs --sparse; allowed: {', '.join(STRATEGIES)}")
     elif variant != "paper":
-        raise KitError(f"variant = {variant!r}: needs --sparse sparcl or --method lightcl")
+        given[_section_with_variants(method, variant)] = {"variant": variant}
     for name, value in assignments(settings).items():
         place = given
         *parents, last = name.split(".")
@@ -57,6 +53,17 @@ def config_from(
                 raise KitError(f"{name}: {parent} has no fields; allowed: those of sparse, e.g. sparse.sparsity=0.9")
         place[last] = value
     return RunConfig(**given)
+
+
+def _section_with_variants(method: str | None, variant: str) -> str:
+    """The field of a method's own that has a `variant`."""
+    from sparcl_lite.registry import METHODS
+
+    fields = METHODS[method].Parameters.model_fields if method else {}
+    for name, field in fields.items():
+        if "variant" in getattr(field.annotation, "model_fields", {}):
+            return name
+    raise KitError(f"variant = {variant!r}: needs --sparse sparcl or --method lightcl")
 
 
 def assignments(texts: list[str] | None) -> dict[str, Any]:

@@ -31,7 +31,7 @@ app = typer.Typer()
 def run(
     profile: Profile = "lite",
     dataset: Dataset = None,
-    method: Method = "der++",
+    method: Method = None,
     sparse: Sparse = None,
     sparsity: Sparsity = None,
     buffer_size: BufferSize = None,
@@ -90,7 +90,7 @@ def sweep(
 def flops(
     profile: Profile = "paper",
     dataset: Dataset = None,
-    method: Method = "der++",
+    method: Method = None,
     sparse: Sparse = None,
     sparsity: Sparsity = None,
     buffer_size: BufferSize = None,

@@ -10,7 +10,27 @@ from sparcl_lite.errors import KitError
 from sparcl_lite.paths import folder
 
 data_app = typer.Typer(help="Fetch and verify data sets.\n\nExample: sparcl-lite data fetch cifar10")
+names_app = typer.Typer()
 store_app = typer.Typer(help="List, verify, prune and export a run store.\n\nExample: sparcl-lite store list")
+
+
+@names_app.command()
+def names() -> None:
+    """Every name that a run or a clustering may use, with its label: built-in and registered.
+
+    Example: sparcl-lite names --plugin my_ideas.py
+    """
+    from sparcl_lite import registry
+
+    for title, names in (
+        ("data sets", registry.DATASETS), ("networks", registry.NETWORKS), ("methods", registry.METHODS),
+        ("kinds of sparse training", registry.STRATEGIES), ("clusterers", registry.CLUSTERERS),
+    ):  # fmt: skip
+        print(f"{title}:")
+        for name in names:
+            entry = names.entry(name)
+            label = entry.label if entry.label != name else ""
+            print(f"  {name:20} {label}{' (registered)' * bool(entry.identity)}".rstrip())
 
 
 @data_app.command("fetch")

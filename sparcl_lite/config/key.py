@@ -1,24 +1,19 @@
 """The key of a run: a hash of everything that decides its numbers, the same in every version of this package."""
 
-from __future__ import annotations
-
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sparcl_lite.config.profiles import resolve
 from sparcl_lite.registry import METHODS, STRATEGIES
-
-if TYPE_CHECKING:
-    from sparcl_lite.config.run import RunConfig
 
 SCHEMA_VERSION = 2  # raise it when the same configuration, or a default, would give other numbers
 #: Fields of some methods that version 2 hashes for every run, at what the profile has for them, and their defaults.
 FLAT = {"alpha": None, "beta": None, "merge_batches": True}
 
 
-def key_of(config: RunConfig) -> str:
-    """20 hexadecimal digits.
+def key_of(config: Any) -> str:
+    """20 hexadecimal digits for a `RunConfig`.
 
     A built-in method or strategy whose numbers have changed has a version of its own (`schema` where it registers).
     """
@@ -29,7 +24,7 @@ def key_of(config: RunConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def canonical(config: RunConfig) -> dict[str, Any]:
+def canonical(config: Any) -> dict[str, Any]:
     """What decides the numbers of a run, as plain JSON values.
 
     Fields at their default are left out, so that a field added later leaves the keys of old results alone; not those
@@ -46,7 +41,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     return values | parameters.model_dump(mode="json", exclude_defaults=True, exclude=set(FLAT)) | _flat(config)
 
 
-def _flat(config: RunConfig) -> dict[str, Any]:
+def _flat(config: Any) -> dict[str, Any]:
     """The fields of `FLAT`: the run's own, else as the profile has them."""
     given = {name: getattr(config, name) for name in type(config).model_fields} | config.own
     filled = resolve(config.profile, {name: value for name, value in given.items() if name not in FLAT}) | config.own

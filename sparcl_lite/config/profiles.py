@@ -28,7 +28,7 @@ def resolve(profile: str, given: dict[str, Any]) -> dict[str, Any]:
 
     Of a registered data set all images are used.
     """
-    defaults: dict[str, Any] = {"method": "der++"}
+    defaults: dict[str, Any] = {}
     for when, values in _rules()[profile] + _rules()["every"]:
         known = defaults | given
         if all(_lookup(known, key) == value for key, value in when.items()):

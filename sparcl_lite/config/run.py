@@ -88,6 +88,7 @@ class RunConfig(Frozen):
             raise ValueError(f"profile = {profile!r} is unknown; allowed: {', '.join(PROFILES)}")
         if stored:
             return cls._as_stored(given)
+        given = {"method": cls.model_fields["method"].default} | given
         if isinstance(given.get("sparse"), dict):
             given = given | {"sparse": cls._sparse(given["sparse"])}
         filled = resolve(profile, given)

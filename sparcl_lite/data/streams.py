@@ -14,6 +14,7 @@ from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import Dataset, Split
 from sparcl_lite.data.specs import DatasetSpec
 from sparcl_lite.errors import KitError
+from sparcl_lite.registry import METHODS
 from sparcl_lite.rng import Generators
 
 VALIDATION_SHARE = 0.2  # of the training data, as in the SparCL paper
@@ -108,7 +109,7 @@ class TaskStream:
             order = torch.randperm(count, generator=rng.classes)
         groups = order.split(config.task_classes)
         self.tasks = [self._task(index, classes.sort().values.to(device)) for index, classes in enumerate(groups)]
-        phases = [self.joint()] if config.method == "joint" else self.tasks
+        phases = [self.joint()] if METHODS[config.method].all_at_once else self.tasks
         self.smallest = min(len(phase.samples) for phase in phases)
         self._check()
 
@@ -183,7 +184,7 @@ def steps_per_epoch(config: RunConfig, samples: int) -> int:
 
 def planned_sizes(config: RunConfig, spec: DatasetSpec) -> list[int]:
     """Samples of each phase of training: of each task, or of all tasks together."""
-    classes = [config.classes] if config.method == "joint" else config.task_classes
+    classes = [config.classes] if METHODS[config.method].all_at_once else config.task_classes
     return [count * samples_per_class(config, spec) for count in classes]
 
 

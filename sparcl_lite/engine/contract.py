@@ -1,8 +1,9 @@
-"""What the engine asks of whoever masks the weights."""
+"""What the parts of the engine ask of each other, and of whoever masks the weights."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from torch import Tensor
+import numpy as np
+from torch import Tensor, nn
 
 
 class Masking(Protocol):
@@ -11,3 +12,13 @@ class Masking(Protocol):
     reads_gradients: bool
     existing: dict[str, Tensor]
     wanted: dict[str, Tensor] | None
+
+
+class Layer(Protocol):
+    """A convolution with its `Shape`; `gradient` and `gradient_rows` are those of the wanted weights."""
+
+    module: nn.Conv2d
+    shape: Any
+    parts: int
+    gradient: np.ndarray
+    gradient_rows: Any

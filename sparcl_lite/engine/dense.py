@@ -3,19 +3,14 @@
 Every tap of the kernel is one product: weight of the tap times the positions that it reads, copied side by side.
 """
 
-from __future__ import annotations
-
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sparcl_lite.engine.contract import Layer
 from sparcl_lite.engine.kernels.simd import WIDTH
-
-if TYPE_CHECKING:
-    from sparcl_lite.engine.layers import SparseConvolution
 
 
 @cache
@@ -24,7 +19,7 @@ def _scratch(name: str, size: int) -> Tensor:
     return torch.empty(size)
 
 
-def _taps(layer: SparseConvolution) -> list[tuple[Tensor, int, int]]:
+def _taps(layer: Layer) -> list[tuple[Tensor, int, int]]:
     """Weight `(outputs, inputs)` of each tap, and the padded row and column that output (0, 0) reads."""
     shape, shift = layer.shape, 1 - layer.shape.kernel // 2
     weight = layer.module.weight.detach()
@@ -35,7 +30,7 @@ def _taps(layer: SparseConvolution) -> list[tuple[Tensor, int, int]]:
     ]
 
 
-def _read(layer: SparseConvolution, x: np.ndarray, blocks: int, row: int, column: int) -> Tensor:
+def _read(layer: Layer, x: np.ndarray, blocks: int, row: int, column: int) -> Tensor:
     """What one tap reads `(blocks, inputs, positions)`."""
     s, step = layer.shape, layer.shape.stride
     padded = torch.from_numpy(x).view(blocks, s.inputs, s.rows + 2, s.columns + 2, WIDTH)
@@ -44,7 +39,7 @@ def _read(layer: SparseConvolution, x: np.ndarray, blocks: int, row: int, column
     return columns.copy_(seen).view(blocks, s.inputs, -1)
 
 
-def _inside(layer: SparseConvolution, dz: np.ndarray, blocks: int) -> Tensor:
+def _inside(layer: Layer, dz: np.ndarray, blocks: int) -> Tensor:
     """The output's gradient without its border `(blocks, outputs, positions)`."""
     s = layer.shape
     padded = torch.from_numpy(dz).view(blocks, s.outputs, s.out_rows + 2, s.out_columns + 2, WIDTH)
@@ -52,7 +47,7 @@ def _inside(layer: SparseConvolution, dz: np.ndarray, blocks: int) -> Tensor:
     return _scratch("gradient", inside.numel()).view(inside.shape).copy_(inside).view(blocks, s.outputs, -1)
 
 
-def forward(layer: SparseConvolution, x: np.ndarray, z: np.ndarray, blocks: int, partial: np.ndarray) -> None:
+def forward(layer: Layer, x: np.ndarray, z: np.ndarray, blocks: int, partial: np.ndarray) -> None:
     """z = conv(x), with its sums and sums of squares as `partial` has them."""
     out = torch.from_numpy(z).view(blocks, layer.shape.outputs, -1)
     for number, (weight, row, column) in enumerate(_taps(layer)):
@@ -64,7 +59,7 @@ def forward(layer: SparseConvolution, x: np.ndarray, z: np.ndarray, blocks: int,
     sums[:, 0, :, 1] = by_sample.square().sum(2)
 
 
-def input_gradient(layer: SparseConvolution, dz: np.ndarray, dx: np.ndarray, blocks: int, add: bool) -> None:
+def input_gradient(layer: Layer, dz: np.ndarray, dx: np.ndarray, blocks: int, add: bool) -> None:
     """dx = (or += with `add`) the transposed convolution of dz."""
     s, step, inside = layer.shape, layer.shape.stride, _inside(layer, dz, blocks)
     target = torch.from_numpy(dx).view(blocks, s.inputs, s.rows, s.columns, WIDTH)
@@ -89,7 +84,7 @@ def _overlap(start: int, step: int, count: int, size: int) -> tuple[int, int, in
     return start + skipped * step, skipped, last
 
 
-def weight_gradient(layer: SparseConvolution, x: np.ndarray, dz: np.ndarray, blocks: int, add: bool) -> None:
+def weight_gradient(layer: Layer, x: np.ndarray, dz: np.ndarray, blocks: int, add: bool) -> None:
     """The layer's `gradient` = (or += with `add`) that of the wanted weights."""
     s, inside = layer.shape, _inside(layer, dz, blocks)
     full = _scratch("weight", s.weights).view(s.outputs, s.kernel**2, s.inputs)

@@ -56,8 +56,8 @@ class Pass:
         self.states, sizes = {}, []
         for unit in self.trunk.units:
             size = self.capacity * unit.convolution.output_block
-            if unit.convolution.shape.stride == 2 or not sizes or size != sizes[-1]:
-                sizes.append(size) if not sizes or size != sizes[-1] else None
+            if not sizes or size != sizes[-1]:
+                sizes.append(size)
             self.states[id(unit)] = State(unit, self.capacity, len(sizes) - 1)
         lengths = [0]
         for size in reversed(sizes):

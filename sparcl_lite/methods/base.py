@@ -35,6 +35,7 @@ class Method:
     Parameters : the fields of the method's own; the run's configuration has them beside its other fields
     forward_units : cost in the SparCL paper's convention, in forward passes over the task's data
     uses_buffer, fills_each_step : whether there is a buffer, and whether every step offers its batch to it
+    all_at_once : whether one phase of training has the samples of all tasks
     task_aware : whether `predict` needs the task, so that there is no Class-IL accuracy
     keeps_to_loss : whether nothing but the forward pass of `loss` reads weights, and nothing but backward and the
         update reads gradients, so that a sparse engine may hold both for the active weights only; False is always right
@@ -46,6 +47,7 @@ class Method:
     uses_buffer = False
     fills_each_step = True
     task_aware = False
+    all_at_once = False
     keeps_to_loss = False
     no_sparsity = ""
 

@@ -23,6 +23,8 @@ class SGD(Method):
 class Joint(SGD):
     """Training on all tasks together, for as many epochs as a task has. The upper bound."""
 
+    all_at_once = True
+
     def phases(self, stream: TaskStream) -> list[Task]:
         """One phase with every class."""
         return [stream.joint()]

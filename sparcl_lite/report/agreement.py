@@ -49,7 +49,7 @@ def compare(store: Store, *, profile: str, dataset: str = "") -> list[Cell]:
     rows = planned(profile, dataset)
     return [
         _cell(store, kind, result, rows)
-        for kind in kinds().values()
+        for kind in kinds()
         if kind.bits
         for result in store.results(kind.kind)
         if result.config.profile == profile

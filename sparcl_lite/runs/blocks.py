@@ -62,7 +62,7 @@ class Analysis(Job):
 
     @property
     def cost(self) -> float:
-        """Training FLOPs, nearly all of them repeated for each block."""
+        """Training steps, nearly all of them repeated for each block."""
         return paper_flops(self.config) * len(layout_of(self.config).boundaries)
 
     def compute(self, store: Store, progress: bool) -> BlockAnalysis:

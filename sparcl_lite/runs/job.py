@@ -13,8 +13,13 @@ from pydantic import BaseModel
 
 from sparcl_lite.errors import KitError
 
-#: Modules that define the kinds. They are imported in this order, when a kind is first asked for.
-HOMES = tuple(f"sparcl_lite.runs.{name}" for name in ("training", "clustering", "blocks", "benchmark"))
+#: The module that defines each kind; it is imported when the kind is first asked for.
+HOMES = {
+    "training": "sparcl_lite.runs.training",
+    "clustering": "sparcl_lite.runs.clustering",
+    "generalizability": "sparcl_lite.runs.blocks",
+    "bench": "sparcl_lite.runs.benchmark",
+}
 KINDS: dict[type[BaseModel], type["Job"]] = {}
 
 
@@ -90,17 +95,21 @@ def job_of(what: Any, **how: Any) -> Job:
 
 def kind_of(config: BaseModel) -> type[Job]:
     """The kind of job that a configuration belongs to. Raises `KitError` where there is none."""
-    for home in HOMES:
+    for name in HOMES:
         if type(config) in KINDS:
             break
-        import_module(home)
+        kind_named(name)
     if type(config) not in KINDS:
         raise KitError(f"config = {config!r}: no configuration; allowed: {', '.join(t.__name__ for t in KINDS)}")
     return KINDS[type(config)]
 
 
-def kinds() -> dict[str, type[Job]]:
-    """Every kind by name, training first."""
-    for home in HOMES:
-        import_module(home)
-    return {kind.kind: kind for kind in sorted(KINDS.values(), key=lambda kind: kind.folder)}
+def kind_named(name: str) -> type[Job]:
+    """The kind of that name."""
+    import_module(HOMES[name])
+    return next(kind for kind in KINDS.values() if kind.kind == name)
+
+
+def kinds() -> list[type[Job]]:
+    """Every kind."""
+    return [kind_named(name) for name in HOMES]

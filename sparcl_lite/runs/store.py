@@ -135,7 +135,7 @@ class Store:
 
     def _kinds(self) -> list[type[Job]]:
         """Every kind of job. Raises `KitError` where `root` is a folder of one: all in it would count as damaged."""
-        known = list(kinds().values())
+        known = kinds()
         if self.root.name in {kind.folder for kind in known}:
             raise KitError(
                 f"store = {self.root}: belongs to a store of runs; allowed: the folder it is in, {self.root.parent}"

@@ -14,8 +14,8 @@ from dask.system import CPU_COUNT
 from tqdm import tqdm
 
 from sparcl_lite.errors import KitError
-from sparcl_lite.registry import Entry, adopt, registered_for
-from sparcl_lite.runs.job import Job, job_of, kinds
+from sparcl_lite.registry import adopt, packed_for
+from sparcl_lite.runs.job import Job, job_of, kind_named
 from sparcl_lite.runs.run import default_store, open_store, run
 from sparcl_lite.runs.store import Store
 
@@ -97,10 +97,11 @@ def _one_by_one(jobs: list[Job], store: Store, progress: bool) -> Iterator[tuple
 
 def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -> Iterator[tuple[Job, Any]]:
     """As they finish; costly jobs start first."""
-    root = str(store.root.absolute())
+    root, packed = str(store.root.absolute()), {job.id: packed_for(job.config) for job in jobs}
+    sent = {each: client.scatter(each) for each in set(packed.values())}  # once, whatever the number of runs
     futures = {
         client.submit(
-            _work, job.kind, job.config.model_dump(), root, registered_for(job.config), key="-".join(job.id), pure=False
+            _work, job.kind, job.config.model_dump(), root, sent[packed[job.id]], key="-".join(job.id), pure=False
         ): job
         for job in sorted(jobs, key=lambda job: -job.cost)
     }
@@ -114,11 +115,11 @@ def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -
             bar.update(job.cost)
 
 
-def _work(kind: str, config: dict, root: str, registered: list[tuple[str, Entry]]) -> str:
+def _work(kind: str, config: dict, root: str, registered: bytes) -> str:
     """What a worker does; plain values in and out, so that versions of this package may differ a little.
 
-    `registered` is what the run needs of what a user registered in the process that asks. A worker that cannot write to
-    `root`, because it is on another machine, uses its own default store.
+    `registered` is what the run needs of what a user registered in the process that asks (`packed_for`). A worker that
+    cannot write to `root`, because it is on another machine, uses its own default store.
     """
     adopt(registered)
     store = Store(root)
@@ -126,7 +127,7 @@ def _work(kind: str, config: dict, root: str, registered: list[tuple[str, Entry]
         store.check_usable(needed_bytes=0)
     except KitError:
         store = Store(default_store())
-    return run(kinds()[kind].config_type.model_validate(config), store=store).model_dump_json()
+    return run(kind_named(kind).config_type.model_validate(config), store=store).model_dump_json()
 
 
 def _outcome(future: Any, job: Job, store: Store) -> Any:

@@ -43,7 +43,7 @@ class Training(Job):
 
     @property
     def cost(self) -> float:
-        """Training FLOPs in the paper's convention."""
+        """FLOPs."""
         return paper_flops(self.config)
 
     @property

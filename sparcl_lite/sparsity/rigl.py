@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sparcl_lite import masks
 from sparcl_lite.config import RunConfig, Sparse
 from sparcl_lite.data.streams import Task, steps_per_epoch
-from sparcl_lite.registry import STRATEGIES
+from sparcl_lite.registry import METHODS, STRATEGIES
 from sparcl_lite.rng import Generators
 from sparcl_lite.sparsity.base import Densities, MaskedStrategy
 from sparcl_lite.sparsity.importance import Probe
@@ -94,7 +94,7 @@ class RigLStrategy(MaskedStrategy):
 
 def schedule_at(config: RunConfig, task: int, steps: int) -> tuple[int, int]:
     """Steps of the schedule done when a task of so many steps begins, and its steps in all (as many for each class)."""
-    if config.sparse.schedule == "task" or config.method == "joint":
+    if config.sparse.schedule == "task" or METHODS[config.method].all_at_once:
         return 0, steps
     per_class = steps / config.task_classes[task]
     return round(per_class * sum(config.task_classes[:task])), round(per_class * config.classes)
