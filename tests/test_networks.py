@@ -254,12 +254,13 @@ def test_a_network_that_does_not_fit_the_images_says_so_in_one_line(registered):
         Trainer(RunConfig(profile="smoke", network="short", method="sgd"), DIGITS)
 
 
-def test_a_network_unknown_to_the_sparse_engine_runs_dense_and_says_so(registered):
+def test_a_network_unknown_to_the_sparse_engine_runs_dense_and_says_so(registered, caplog):
     registered("own", GREY["plain"])
     config = RunConfig(profile="smoke", network="own", method="er", sparse={"kind": "random"}, engine="sparse")
-    with pytest.warns(UserWarning, match='engine = "sparse" knows residual networks only: training runs dense'):
+    with caplog.at_level("INFO", logger="sparcl_lite.engine"):
         trainer = Trainer(config, DIGITS)
     assert trainer.network.engine is None
+    assert "is not a network that the sparse engine knows; runs dense" in caplog.text
 
 
 def test_a_network_without_prunable_weights_trains_dense_and_refuses_masks(registered):
