@@ -15,6 +15,7 @@ from sparcl_lite.config import RunConfig, explain
 from sparcl_lite.data.sources import load
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import costs_of, macs, measured_costs
+from sparcl_lite.measure.generalizability import block_maps, stability_by_block
 from sparcl_lite.models import adapted, build
 from sparcl_lite.registry import NETWORKS
 from sparcl_lite.training import Trainer
@@ -271,3 +272,15 @@ def test_a_network_without_prunable_weights_trains_dense_and_refuses_masks(regis
     assert trainer.trace[-1]["weight_density"] == 1
     with pytest.raises(KitError, match="network = 'mlp': nothing in it can be pruned"):
         Trainer(RunConfig(**shared, sparse={"kind": "random"}), DIGITS)
+
+
+def test_blocks_of_a_network_of_ones_own_can_be_analysed(registered):
+    registered("own", lambda channels, classes, size, width: Named(channels, classes))
+    network = build("own", width=8, channels=3, classes=10, seed=0, size=16)
+    x = torch.randn(5, 3, 16, 16)
+    maps = block_maps(network, x)
+    assert list(maps) == ["blocks.0", "blocks.1", "blocks.2"]
+    with torch.no_grad():
+        first = network.module.blocks[0].eval()(x)
+    assert maps["blocks.0"].equal(first)
+    assert set(stability_by_block(network, network, x).values()) == {1.0}
