@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from sparcl_lite.models import Network, layout_of
 from sparcl_lite.registry import DATASETS, METHODS
 from sparcl_lite.training import Trainer
 
-ENTRIES = 2000  # of a weight that stands in for a larger one: densities are multiples of 1/2000
+ENTRIES = 2000  # of a masked weight that stands in for a larger one: densities are multiples of 1/2000
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,14 @@ class _DryTrainer(Trainer):
     def __init__(self, config: RunConfig):
         super().__init__(config, _pixels(config))
         counters = [vars(self.ledger), self.totals, self.passes.counts, self.sparsity.clock]
-        self.stream.again = _Again(counters, self._kind)
+        self.stream.again = _Again(counters, self._state, self.sparsity.kind)
         self.most = self.passed = 0  # samples of a step
 
     def _make_stream(self, dataset: Dataset, device: str) -> TaskStream:
         return _DryStream(self.config, dataset, self.rng, device)
 
     def _make_network(self, *_: object) -> Network:
-        return _StandIn(layout_of(self.config), self.config.classes)
+        return _StandIn(layout_of(self.config), self.config.classes, ENTRIES if self.config.sparse else 1)
 
     def _make_engine(self) -> None:
         return None
@@ -116,9 +117,9 @@ class _DryTrainer(Trainer):
         self.stream.again.forget()
         super().end(number)
 
-    def _kind(self, step: int) -> Hashable:
+    def _state(self) -> Hashable:
         densities = (*self.sparsity.weight_density.values(), *self.sparsity.gradient_density.values())
-        return len(self.buffer or ()), densities, self.sparsity.kind(step)
+        return len(self.buffer or ()), densities
 
     def _edit_gradients(self, step: int) -> None:
         self.passed += self.passes.counts["training"]
@@ -135,12 +136,13 @@ class _DryTrainer(Trainer):
 class _Again:
     """Counts what a batch cost, once more for each that costs the same.
 
-    `kind` tells apart what batches of one size cost; `counters` are all that counting changes.
+    `counters` are all that counting changes. What batches of one size cost is told apart by `state`, which only a batch
+    can change, and by the `kind` of the step.
     """
 
-    def __init__(self, counters: list[dict], kind: Callable[[int], Hashable]):
-        self.counters, self.kind = counters, kind
-        self.known: dict[Hashable, list[dict]] = {}
+    def __init__(self, counters: list[dict], state: Callable[[], Hashable], kind: Callable[[int], Hashable]):
+        self.counters, self.state, self.kind = counters, state, kind
+        self.known: dict[Hashable, list[tuple[dict, str, float]]] = {}
 
     def forget(self) -> None:
         """What comes next may cost something else."""
@@ -148,25 +150,22 @@ class _Again:
 
     def batches(self, sizes: list[int], batch: Callable[[int], Batch]) -> Iterator[Batch]:
         """Those batches of these sizes that cost something new; the others are counted."""
+        state = self.state()
         for step, size in enumerate(sizes):
-            kind = size, self.kind(step)
+            kind = size, self.kind(step), state
             if kind in self.known:
-                self._add(self.known[kind])
+                for counter, name, change in self.known[kind]:
+                    counter[name] += change
                 continue
-            before = self._now()
+            before = [dict(counter) for counter in self.counters]
             yield batch(step)
             self.known[kind] = [
-                {name: value - old.get(name, 0) for name, value in now.items()}
-                for now, old in zip(self._now(), before, strict=True)
+                (counter, name, value - old.get(name, 0))
+                for counter, old in zip(self.counters, before, strict=True)
+                for name, value in counter.items()
+                if name != "costs" and value != old.get(name, 0)
             ]
-
-    def _now(self) -> list[dict]:
-        return [{name: value for name, value in c.items() if name != "costs"} for c in self.counters]
-
-    def _add(self, changes: list[dict]) -> None:
-        for counter, change in zip(self.counters, changes, strict=True):
-            for name, value in change.items():
-                counter[name] = counter.get(name, 0) + value
+            state = self.state()
 
 
 class _DryStream(TaskStream):
@@ -175,8 +174,12 @@ class _DryStream(TaskStream):
     again: _Again
 
     def batches(self, task: Task, samples: Tensor, sizes: int | list[int]) -> Iterator[Batch]:
-        parts = samples.split(sizes)
-        return self.again.batches(list(map(len, parts)), lambda step: self.batch(task, parts[step], step))
+        if isinstance(sizes, int):
+            sizes = [sizes] * (len(samples) // sizes) + [len(samples) % sizes] * (len(samples) % sizes > 0)
+        ends = list(accumulate(sizes))
+        return self.again.batches(
+            sizes, lambda step: self.batch(task, samples[ends[step] - sizes[step] : ends[step]], step)
+        )
 
 
 class _StandIn(Network):
@@ -184,12 +187,12 @@ class _StandIn(Network):
 
     pattern_widths = (1,)
 
-    def __init__(self, network: Network, classes: int):
+    def __init__(self, network: Network, classes: int, entries: int):
         super().__init__()
         self.trunk_entry, self.patterns_entry = nn.Identity(), nn.Identity()
         weights = masks.prunable_weights(network)
         self.prunable = tuple(weights)
-        self.weights = nn.ParameterList(torch.rand(min(w.numel(), ENTRIES), 1, 1, 1) for w in weights.values())
+        self.weights = nn.ParameterList(torch.rand(min(w.numel(), entries), 1, 1, 1) for w in weights.values())
         self.linear = nn.Linear(1, classes)
 
     @property

@@ -159,7 +159,7 @@ def test_without_ddr_all_samples_stay():
 
 
 def tdm_and_weight(seed=0, **settings):
-    weight = torch.randn(10, 10, 1, 1, generator=generator(seed))
+    weight = torch.nn.Parameter(torch.randn(10, 10, 1, 1, generator=generator(seed)))
     sparse = SparCL(**{"sparsity": 0.5, "p_intra": 0.3, "p_inter": 0.2} | settings)
     return TDM(sparse, {"w": weight}, generator(seed + 1)), weight
 
@@ -177,7 +177,7 @@ def test_tdm_expands_then_shrinks_by_importance():
     expanded = tdm.masks["w"]
     assert tdm.densities() == {"w": 0.7}
     assert (expanded & first).equal(first)
-    weight.copy_(expanded * torch.randn(weight.shape, generator=generator(5)))
+    weight.data.copy_(expanded * torch.randn(weight.shape, generator=generator(5)))
     gradient = torch.rand(weight.shape, generator=generator(6)) * 2
     assert tdm.adjust(1, 2, 10, lambda: {"w": gradient})
     assert positions(tdm.masks["w"]) == best(weight.abs() + gradient, expanded, 50)
@@ -198,7 +198,7 @@ def test_tdm_asks_for_no_gradient_where_the_schedule_has_nothing():
 
 def test_tdm_prunes_the_least_important_then_grows_back():
     tdm, weight = tdm_and_weight()
-    before, importance = tdm.masks["w"], weight.abs().clone()
+    before, importance = tdm.masks["w"], weight.detach().abs()
     tdm.adjust(0, 1, 10, no_gradient)
     assert masks.density(tdm.masks["w"]) == 0.5
     survivors = best(importance, before, 20)
@@ -209,7 +209,7 @@ def test_tdm_prunes_the_least_important_then_grows_back():
 @pytest.mark.parametrize("growth", ["random", "gradient"])
 def test_grown_weights_start_at_zero_even_when_just_pruned(growth):
     tdm, weight = tdm_and_weight(growth=growth)
-    before, importance = tdm.masks["w"], weight.abs().clone()
+    before, importance = tdm.masks["w"], weight.detach().abs()
     tdm.adjust(0, 1, 10, lambda: {"w": torch.ones_like(weight)})
     survivors = best(importance, before, 20)
     grown = positions(tdm.masks["w"]) - survivors
@@ -219,7 +219,7 @@ def test_grown_weights_start_at_zero_even_when_just_pruned(growth):
 
 def test_gradient_growth_takes_the_largest_gradients():
     tdm, weight = tdm_and_weight(growth="gradient")
-    before, importance = tdm.masks["w"], weight.abs().clone()
+    before, importance = tdm.masks["w"], weight.detach().abs()
     gradient = distinct(weight.shape, 3) * 1e-6  # too small to matter beside |w|
     tdm.adjust(0, 1, 10, lambda: {"w": gradient})
     kept = torch.zeros(100, dtype=torch.bool)

@@ -15,6 +15,7 @@ from sparcl_lite.config import RunConfig, explain
 from sparcl_lite.data.sources import load
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import costs_of, macs, measured_costs
+from sparcl_lite.measure.generalizability import block_maps, stability_by_block
 from sparcl_lite.models import adapted, build
 from sparcl_lite.registry import NETWORKS
 from sparcl_lite.training import Trainer
@@ -254,12 +255,13 @@ def test_a_network_that_does_not_fit_the_images_says_so_in_one_line(registered):
         Trainer(RunConfig(profile="smoke", network="short", method="sgd"), DIGITS)
 
 
-def test_a_network_unknown_to_the_sparse_engine_runs_dense_and_says_so(registered):
+def test_a_network_unknown_to_the_sparse_engine_runs_dense_and_says_so(registered, caplog):
     registered("own", GREY["plain"])
     config = RunConfig(profile="smoke", network="own", method="er", sparse={"kind": "random"}, engine="sparse")
-    with pytest.warns(UserWarning, match='engine = "sparse" knows residual networks only: training runs dense'):
+    with caplog.at_level("INFO", logger="sparcl_lite.engine"):
         trainer = Trainer(config, DIGITS)
     assert trainer.network.engine is None
+    assert "is not a network that the sparse engine knows; runs dense" in caplog.text
 
 
 def test_a_network_without_prunable_weights_trains_dense_and_refuses_masks(registered):
@@ -270,3 +272,15 @@ def test_a_network_without_prunable_weights_trains_dense_and_refuses_masks(regis
     assert trainer.trace[-1]["weight_density"] == 1
     with pytest.raises(KitError, match="network = 'mlp': nothing in it can be pruned"):
         Trainer(RunConfig(**shared, sparse={"kind": "random"}), DIGITS)
+
+
+def test_blocks_of_a_network_of_ones_own_can_be_analysed(registered):
+    registered("own", lambda channels, classes, size, width: Named(channels, classes))
+    network = build("own", width=8, channels=3, classes=10, seed=0, size=16)
+    x = torch.randn(5, 3, 16, 16)
+    maps = block_maps(network, x)
+    assert list(maps) == ["blocks.0", "blocks.1", "blocks.2"]
+    with torch.no_grad():
+        first = network.module.blocks[0].eval()(x)
+    assert maps["blocks.0"].equal(first)
+    assert set(stability_by_block(network, network, x).values()) == {1.0}

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from sparcl_lite.models import ResNet
+from sparcl_lite.models import Network
 
 __all__ = [
     "block_maps",
@@ -65,25 +65,22 @@ def _relative_change(before: Tensor, after: Tensor) -> Tensor:
     return ((after - before).square().sum(1) / length)[length > 0]
 
 
-def block_maps(network: ResNet, images: Tensor) -> dict[str, Tensor]:
-    """Maps `(N, C, H, W)` after the last ReLU of the stem and of each residual block, by name, in order of execution.
+def block_maps(network: Network, images: Tensor) -> dict[str, Tensor]:
+    """Maps `(N, C, H, W)` that leave each block (after its last ReLU in a residual network), in order of execution.
 
-    `images` `(N, C, H, W)` are normalised. The network is evaluated as it is tested, with its running statistics, layer
-    by layer whatever its engine is, and left as it was.
+    `images` `(N, C, H, W)` are normalised. The network is evaluated as it is tested, with its running statistics, and
+    left as it was.
     """
-    maps, training, x = {}, network.training, images.contiguous(memory_format=network.layout)
+    training = network.training
     try:
-        network.eval()
         with torch.no_grad():
-            for name in network.blocks:
-                x = maps[name] = network.run_block(name, x)
+            return network.eval().block_maps(images)
     finally:
         network.train(training)
-    return maps
 
 
-def stability_by_block(before: ResNet, after: ResNet, images: Tensor, *, batch_size: int = 100) -> dict[str, float]:
-    """Memory stability of the stem and of each block, on images `(N, C, H, W)` of earlier tasks.
+def stability_by_block(before: Network, after: Network, images: Tensor, *, batch_size: int = 100) -> dict[str, float]:
+    """Memory stability of each block, on images `(N, C, H, W)` of earlier tasks.
 
     `before` and `after` are the network when the task began and ended. `batch_size` bounds the maps held at a time.
     """

@@ -92,6 +92,22 @@ class Network(nn.Module):
                 module.eval()
         return self
 
+    def block_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Output of each block, by name, in a pass of images ``(N, C, H, W)`` through PyTorch's layers."""
+        found: dict[str, Tensor] = {}
+        handles = [
+            self.body.get_submodule(name).register_forward_hook(
+                lambda block, inputs, output, name=name: found.update({name: output})
+            )
+            for name in self.blocks
+        ]
+        try:
+            self(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
     def frozen_modules(self) -> list[nn.Module]:
         """The modules of the frozen blocks."""
         return [self.body.get_submodule(name) for name in self.frozen]

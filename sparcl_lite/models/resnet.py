@@ -186,6 +186,13 @@ class ResNet(Network):
             parts.append(part)
         return torch.cat(parts)
 
+    def block_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Rectified map of the stem and of each residual block, whatever the engine."""
+        found, x = {}, x.contiguous(memory_format=self.layout)
+        for name in self.blocks:
+            x = found[name] = self.run_block(name, x)
+        return found
+
     def run_block(self, name: str, x: Tensor) -> Tensor:
         """The rectified map of one of `blocks`, from that of the block before it."""
         return F.relu(self.bn1(self.conv1(x))) if name == "stem" else self.get_submodule(name)(x)
