@@ -158,9 +158,7 @@ def packed_for(config: Any) -> bytes:
         if module is not None and module.__name__ != "__main__" and not is_installed(entry.value):
             cloudpickle.register_pickle_by_value(module)  # workers on other machines may not have the file
     for module in [m for m in sys.modules.values() if isinstance(m, ModuleType) and type(m) is not ModuleType]:
-        copyreg.pickle(
-            type(module), _by_name
-        )  # e.g. `torch.classes`, which any code with a name `classes` seems to use
+        copyreg.pickle(type(module), _by_name)  # `torch.classes`: any code with that name seems to use it
     return cloudpickle.dumps(entries)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from sparcl_lite import masks
+from sparcl_lite.config import Sparse
 from sparcl_lite.models import build
 from sparcl_lite.sparsity import SparCL
 from sparcl_lite.sparsity.schedule import (
@@ -147,9 +148,11 @@ def test_removal_schedule_is_the_published_table(sparse, epochs, stage):
 
 
 def test_without_ddr_all_samples_stay():
-    for sparse in (None, SparCL(ddr=False)):
-        assert {samples_in_epoch(sparse, 77, epoch, 50) for epoch in range(50)} == {77}
-        assert data_fraction(sparse, 50) == 1
+    sparse = SparCL(ddr=False)
+    assert {samples_in_epoch(sparse, 77, epoch, 50) for epoch in range(50)} == {77}
+    assert data_fraction(sparse, 50) == 1
+    assert Sparse(kind="own").samples_left(77, 50) == sparse.samples_left(77, 50) == 77
+    assert SparCL().samples_left(10_000, 50) == 7_000
 
 
 # -- TDM -----------------------------------------------------------------------------------------------------

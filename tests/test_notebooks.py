@@ -229,7 +229,7 @@ def test_wrong_parameters_are_named_with_what_is_allowed(line):
     with pytest.raises(KitError) as error:
         Parameters.checked(session(f"sparsities = []\n{line}"))
     assert WRONG[line] in str(error.value)
-    assert "profile, dataset, seeds, store, evidence, scheduler, figures, sparsities" in str(error.value)
+    assert "profile, dataset, seeds, store, evidence, scheduler, figures, plugins, sparsities" in str(error.value)
     assert "\n" not in str(error.value)
 
 

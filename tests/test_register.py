@@ -127,7 +127,6 @@ def er_ace(name="er-ace", **options):
     @sl.register.method(name, label="ER-ACE", **options)
     class ERACE(sl.Method):
         Parameters = ERACEParameters
-        replay_passes = 1
         uses_buffer = True
 
         def loss(self, batch):

@@ -7,13 +7,13 @@ from sparcl_lite.cli.options import config_of, fields_from
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import TaskStream
-from sparcl_lite.measure.flops import paper_flops, planned_ledger
-from sparcl_lite.measure.memory import training_memory
+from sparcl_lite.measure.flops import paper_flops
+from sparcl_lite.planning import planned, training_memory
 from sparcl_lite.registry import METHODS
 from sparcl_lite.rng import Generators
 from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.sparsity.rigl import schedule_at
-from sparcl_lite.training import Trainer, planned_steps
+from sparcl_lite.training import Trainer
 
 DIGITS = load("digits")
 TINY = {"profile": "smoke", "images_per_class": 10, "epochs": 1, "buffer_size": 20}
@@ -37,8 +37,8 @@ def test_a_run_of_unequal_tasks_costs_what_was_planned(case):
     trainer = Trainer(config, DIGITS, on_step=lambda: steps.append(1))
     trainer.run()
     assert [len(task.classes) for task in trainer.stream.tasks] == list(config.task_classes)
-    assert len(steps) == planned_steps(config)
-    assert trainer.ledger.by_part() == pytest.approx(planned_ledger(config).by_part(), rel=1e-3)  # masks round
+    assert len(steps) == planned(config).steps
+    assert trainer.ledger.by_part() == pytest.approx(planned(config).ledger.by_part(), rel=1e-3)  # masks round
     known = np.tri(3, dtype=bool) if len(trainer.phases) > 1 else np.arange(3)[:, None] == [2, 2, 2]
     assert (np.isfinite(trainer.task_il) == known).all()
     assert training_memory(config)["weights"] > 0

@@ -43,7 +43,7 @@ def fields_from(
     elif sparsity is not None:
         raise KitError(f"sparsity = {sparsity}: needs --sparse; allowed: {', '.join(STRATEGIES)}")
     elif variant != "paper":
-        given[_section_with_variants(method)] = {"variant": variant}
+        given[_section_with_variants(method, variant)] = {"variant": variant}
     for name, value in assignments(settings).items():
         place = given
         *parents, last = name.split(".")
@@ -65,7 +65,7 @@ def config_of(given: dict[str, Any]):
     return ClusteringConfig(**given) if method not in (None, *METHODS) and method in CLUSTERERS else RunConfig(**given)
 
 
-def _section_with_variants(method: str | None) -> str:
+def _section_with_variants(method: str | None, variant: str) -> str:
     """The field of a method's own that has a `variant`."""
     from sparcl_lite.registry import METHODS
 
@@ -73,7 +73,7 @@ def _section_with_variants(method: str | None) -> str:
     for name, field in fields.items():
         if "variant" in getattr(field.annotation, "model_fields", {}):
             return name
-    raise KitError(f"variant: {method or 'the method'} has none; allowed with --sparse sparcl or --method lightcl")
+    raise KitError(f"variant = {variant!r}: needs --sparse sparcl or --method lightcl")
 
 
 def assignments(texts: list[str] | None) -> dict[str, Any]:
