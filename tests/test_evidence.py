@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sparcl_lite.config import RunConfig
+from sparcl_lite.config.base import STORED
 from sparcl_lite.papers.measured import benchmarks, measurements
 from sparcl_lite.papers.registry import export
 from sparcl_lite.papers.sparcl.tables import table1, table3
@@ -15,7 +16,7 @@ from sparcl_lite.runs.benchmark import Measurement
 from sparcl_lite.runs.job import kind_named, kinds
 from sparcl_lite.runs.result import Flops, RunResult, Seconds
 from sparcl_lite.runs.run import run
-from sparcl_lite.runs.store import STORED, Store
+from sparcl_lite.runs.store import Store
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -149,7 +150,7 @@ def test_committed_evidence_is_found_under_its_keys(tmp_path):
     stored = Store(tmp_path, RESULTS)
     assert len(lines) >= 592
     for (kind, key), line in lines.items():
-        config = kind_named(kind).result_type.model_validate_json(line.read(), context=STORED).config
+        config = kind_named(kind).result_type.model_validate_json(line.read(), context={STORED: True}).config
         assert stored.get(config).config.key == key
     assert not list(RESULTS.glob("*.json"))
     assert set(measurements(stored)) == {row.id for row in benchmarks().rows}

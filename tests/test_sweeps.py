@@ -14,6 +14,7 @@ import pytest
 import requests
 from dask.distributed import LocalCluster
 
+from sparcl_lite.clustering.config import ClusteringConfig
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data import download
 from sparcl_lite.data.streams import TaskStream
@@ -101,6 +102,17 @@ def test_results_come_back_from_workers_with_another_store(tmp_path, scheduler, 
     results = sweep([tiny()], store=here, scheduler=scheduler, progress=False)
     assert here.get(tiny()) == results[0] == Store(there).get(tiny())
     assert not (here.root / "locks").exists()
+
+
+def test_jobs_that_are_timed_run_here_after_the_others(tmp_path, scheduler, monkeypatch):
+    timed = ClusteringConfig(dataset="simulated", method="pca", cells=60, genes=80)
+    order, original = [], Store.put
+    monkeypatch.setattr(Store, "put", lambda self, result: (order.append(result.config), original(self, result)))
+    configs = [timed, tiny(), tiny(seed=1)]
+    results = sweep(configs, store=tmp_path, scheduler=scheduler, progress=False)
+    assert [result.config for result in results] == configs
+    assert order[-1] == timed
+    assert {path.parent.name for path in tmp_path.rglob("*.json")} == {tmp_path.name, "clustering"}
 
 
 # -- failures

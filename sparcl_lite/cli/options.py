@@ -14,7 +14,7 @@ StorePath = Annotated[Path, typer.Option(help="folder of finished runs", envvar=
 Output = Annotated[Path, typer.Option(help="folder of report/, figures/ and store/", callback=folder)]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, and nothing else, on stdout")]
 Dataset = Annotated[str | None, typer.Option(help="data set; the profile's own when left out")]
-Method = Annotated[str | None, typer.Option(help="of continual learning: see sparcl-lite names; DER++ when left out")]
+Method = Annotated[str | None, typer.Option(help="or a clusterer: see sparcl-lite names; DER++ when left out")]
 Sparse = Annotated[str | None, typer.Option(help="kind of sparse training: see sparcl-lite names; dense when left out")]
 Sparsity = Annotated[float | None, typer.Option(help="share of zero weights, 0 <= s < 1")]
 BufferSize = Annotated[int | None, typer.Option(help="samples that the replay buffer holds")]
@@ -27,11 +27,11 @@ Seeds = Annotated[int, typer.Option(min=1, help="runs per table row, at most")]
 EVIDENCE = Path("results")
 
 
-def config_from(
+def fields_from(
     profile: str, dataset: str | None, method: str | None, sparse: str | None, sparsity: float | None,
     buffer_size: int | None, variant: str, settings: list[str] | None, **more: Any,
-):  # fmt: skip
-    from sparcl_lite.config import RunConfig
+) -> dict[str, Any]:  # fmt: skip
+    """The fields of a configuration, as the options give them."""
     from sparcl_lite.registry import STRATEGIES
 
     given = {"profile": profile, "method": method, "dataset": dataset, "buffer_size": buffer_size} | more
@@ -52,7 +52,17 @@ def config_from(
             if not isinstance(place, dict):
                 raise KitError(f"{name}: {parent} has no fields; allowed: those of sparse, e.g. sparse.sparsity=0.9")
         place[last] = value
-    return RunConfig(**given)
+    return given
+
+
+def config_of(given: dict[str, Any]):
+    """The configuration with these fields: of a clustering where `method` is a clusterer, else of training."""
+    from sparcl_lite.clustering.config import ClusteringConfig
+    from sparcl_lite.config import RunConfig
+    from sparcl_lite.registry import CLUSTERERS, METHODS
+
+    method = given.get("method")
+    return ClusteringConfig(**given) if method not in (None, *METHODS) and method in CLUSTERERS else RunConfig(**given)
 
 
 def _section_with_variants(method: str | None, variant: str) -> str:
@@ -94,8 +104,14 @@ def store_with_evidence(path: Path):
     return Store(path, *([EVIDENCE] if EVIDENCE.is_dir() else []))
 
 
-def shown(value: float | None, unit: str = "") -> str:
+def shown(value: float | None) -> str:
     """A number of a result as text; `-` where the method has none."""
     if value is None:
         return "-"
-    return f"{value:.2f} {unit}".rstrip() if abs(value) < 1e5 else f"{value:.4g}"
+    return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.4g}"
+
+
+def headline(job: Any, result: Any) -> str:
+    """What was computed, and the numbers that a reader looks at first."""
+    numbers = ", ".join(f"{name} {shown(value)}" for name, value in job.headline(result).items())
+    return f"{job.label}, seed {job.config.seed}: {numbers}"

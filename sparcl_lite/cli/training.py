@@ -19,8 +19,10 @@ from sparcl_lite.cli.options import (
     Sparsity,
     StorePath,
     Variant,
-    config_from,
+    config_of,
     experiment_named,
+    fields_from,
+    headline,
     shown,
 )
 
@@ -43,24 +45,23 @@ def run(
     threads: Annotated[int, typer.Option(min=1, help="of the processor")] = 1,
     as_json: Json = False,
 ) -> None:
-    """One run, from the store when it is there.
+    """One run, from the store when it is there: training on a stream of tasks, or one clustering.
 
     Example: sparcl-lite run --method der++ --sparse sparcl --sparsity 0.9 --buffer-size 200 --seed 0
     """
     from sparcl_lite.runs.job import job_of
     from sparcl_lite.runs.run import run as run_job
 
-    config = config_from(profile, dataset, method, sparse, sparsity, buffer_size, variant, set_, seed=seed)
+    config = config_of(fields_from(profile, dataset, method, sparse, sparsity, buffer_size, variant, set_, seed=seed))
     job = job_of(config, device=device, threads=threads)
     result = run_job(job, store=store, progress=True)
     if as_json:
         print(result.model_dump_json(indent=1))
         return
-    print(f"{job.label}, seed {seed}")
-    print(f"Class-IL {shown(result.class_il, '%')}, Task-IL {shown(result.task_il, '%')}", end=", ")
-    print(f"forgetting {shown(result.forgetting, 'points')}")
-    print(f"training FLOPs {result.flops.paper:.3g} (paper's convention), {result.flops.honest:.3g} (honest)")
-    print(f"trained in {result.seconds.train:.1f} s; kept as {config.key} in {store}")
+    print(headline(job, result))
+    if job.kind == "training":
+        print(f"forgetting {shown(result.forgetting)} points; FLOPs by the paper's convention {result.flops.paper:.3g}")
+    print(f"kept as {config.key} in {store}")
 
 
 @app.command()
@@ -102,10 +103,11 @@ def flops(
 
     Example: sparcl-lite flops --dataset cifar10 --method der++ --sparse sparcl --sparsity 0.75 --profile paper
     """
+    from sparcl_lite.config import RunConfig
     from sparcl_lite.measure.flops import paper_flops
     from sparcl_lite.planning import planned
 
-    config = config_from(profile, dataset, method, sparse, sparsity, buffer_size, variant, set_)
+    config = RunConfig(**fields_from(profile, dataset, method, sparse, sparsity, buffer_size, variant, set_))
     ledger = planned(config).ledger
     values = {"paper": paper_flops(config), "honest": ledger.total, "by_part": ledger.by_part()}
     if as_json:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sparcl_lite.cli.options import StorePath, shown
+from sparcl_lite.cli.options import StorePath, headline
 from sparcl_lite.errors import KitError
 from sparcl_lite.paths import folder
 
@@ -74,9 +74,7 @@ def store_list(store: StorePath = Path("build/store")) -> None:
     from sparcl_lite.runs.store import Store
 
     for result in Store(store).results():
-        job = job_of(result.config)
-        numbers = ", ".join(f"{name} {shown(value)}" for name, value in job.headline(result).items())
-        print(f"{result.config.key}  {job.label}, seed {result.config.seed}: {numbers}")
+        print(f"{result.config.key}  {headline(job_of(result.config), result)}")
 
 
 @store_app.command("verify")

@@ -168,6 +168,15 @@ def test_every_method_reports_what_it_has(tmp_path, method):
     assert {"scikit-learn", "threads", "commit"} <= result.environment.keys()
 
 
+def test_the_command_line_runs_one_clustering(tmp_path):
+    given = ["run", "--dataset", "simulated", "--method", "k-sparse", "--set", "cells=60", "--set", "genes=80",
+             "--set", "options.eta=20.0", "--set", "options.n_init=1", "--set", "options.max_iter=2"]  # fmt: skip
+    done = CliRunner().invoke(app, [*given, "--store", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    result = Store(tmp_path).get(config_of())
+    assert f"k-sparse, simulated, seed 0: accuracy {100 * result.final.accuracy:.2f}, ARI" in done.output
+
+
 def test_shares_are_drawn_by_the_seed():
     whole, first, second = (cells_of(ClusteringConfig(dataset="khan", method="pca", **given))
                             for given in ({}, {"share": 0.5}, {"share": 0.5, "seed": 1}))  # fmt: skip
