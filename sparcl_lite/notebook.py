@@ -5,7 +5,7 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from sparcl_lite.config import explain
 from sparcl_lite.errors import KitError
@@ -17,6 +17,13 @@ INJECTED = "# Parameters\n"  # how the cell begins in which papermill sets param
 
 
 Folder = Annotated[str, AfterValidator(lambda given: given and str(folder(given)))]
+
+
+def _listed(given: Any) -> Any:
+    """A list, also where papermill's `-p` gives it as text, or one name alone."""
+    if not isinstance(given, str):
+        return given
+    return ast.literal_eval(given) if given.startswith("[") else [given] * bool(given)
 
 
 class NotebookParameters(BaseModel):
@@ -43,7 +50,7 @@ class NotebookParameters(BaseModel):
     evidence: Folder = "../results"
     scheduler: str = ""
     figures: Folder = "../build/figures"
-    plugins: list[str] = Field([], strict=False)
+    plugins: Annotated[list[str], BeforeValidator(_listed)] = []
 
     @classmethod
     def checked(cls, namespace: dict[str, Any]) -> Self:
@@ -56,7 +63,7 @@ class NotebookParameters(BaseModel):
         for name in names_set(namespace.get("In", []), cls.model_fields):
             if name not in cls.model_fields:
                 raise KitError(f"{name} is not a parameter (parameters here: {allowed})")
-        load(namespace.get("plugins", []))
+        load(_listed(namespace.get("plugins", [])))
         try:
             return cls(**{name: namespace[name] for name in cls.model_fields if name in namespace})
         except ValidationError as error:

@@ -12,6 +12,7 @@ import pytest
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import NotebookParameters, notebooks_folder
+from sparcl_lite.registry import NETWORKS
 from sparcl_lite.report import notebooks, site
 from sparcl_lite.runs.store import Store
 
@@ -294,3 +295,14 @@ def test_papermill_stops_at_a_misspelt_name_with_one_line(tmp_path):
         )
     assert re.match(r"sedes is not a parameter .*\(parameters here: profile, .*\)$", error.value.evalue)
     assert error.value.traceback == [f"KitError: {error.value.evalue}"]
+
+
+@pytest.mark.parametrize("given", [["{}"], "{}", "['{}']"])
+def test_plugins_of_a_notebook_are_a_list_a_name_or_what_papermill_makes_of_a_list(tmp_path, given):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("import sparcl_lite as sl\nsl.register.network('mine', replace=True)(lambda *shape: None)\n")
+    given = given.format(plugin) if isinstance(given, str) else [given[0].format(plugin)]
+    parameters = NotebookParameters.checked({"plugins": given})
+    assert parameters.plugins == [str(plugin)]
+    assert "mine" in NETWORKS
+    NETWORKS.forget("mine")

@@ -244,6 +244,9 @@ def test_a_stored_result_is_read_without_the_code_that_made_it(tmp_path):
     (found,) = sl.Store(tmp_path).results()
     assert found.config.key == made.config.key == config.key
     assert not (tmp_path / "damaged").exists()
+    command = [sys.executable, "-m", "sparcl_lite.cli", "store", "list", "--store", str(tmp_path)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"{config.key}  er-ace, digits, seed 0: " in listed
 
 
 def test_workers_run_what_is_registered_here(tmp_path):

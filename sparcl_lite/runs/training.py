@@ -35,7 +35,7 @@ class Training(Job):
         """What is trained: `sparcl-der++ 0.90, buffer 200, fashion-mnist`."""
         config, sparse = self.config, self.config.sparse
         parts = [f"{sparse.kind}-{config.method} {sparse.sparsity:.2f}" if sparse else config.method]
-        if METHODS[config.method].uses_buffer:
+        if config.method in METHODS and METHODS[config.method].uses_buffer:  # else its code is not here
             parts.append(f"buffer {config.buffer_size}")
         if config.freeze != UNFROZEN:
             parts.append(f"frozen to {config.freeze}")
