@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sparcl_lite.cli.options import config_of, fields_from
+from sparcl_lite.cli.options import fields_from
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import TaskStream
@@ -65,7 +65,7 @@ def test_a_list_a_tuple_an_array_and_a_command_line_say_the_same():
 
 def _from_command_line(text):
     settings = ["images_per_class=10", "epochs=1", text]
-    return config_of(fields_from("smoke", None, "der++", None, None, 20, "paper", settings))
+    return RunConfig(**fields_from("smoke", None, "der++", None, None, 20, "paper", settings))
 
 
 def test_equal_tasks_keep_the_key_of_their_number():
