@@ -42,9 +42,9 @@ def interrupt_in(epoch, how):
     original, left = TaskStream.epoch, [epoch]
 
     def counted(self, *args):
-        left[0] -= 1
+        left[0] -= type(self) is TaskStream  # a plan counts the same batches without images
         for step, batch in enumerate(original(self, *args)):
-            if left[0] == 0 and step == 1:
+            if left[0] == 0 and step == 1 and type(self) is TaskStream:
                 how()
             yield batch
 
@@ -57,7 +57,8 @@ def epochs(monkeypatch):
     trained, original = [], Trainer.train_epoch
 
     def recorded(self, number, epoch):
-        trained.append((number, epoch))
+        if type(self) is Trainer:  # a plan goes through the same epochs
+            trained.append((number, epoch))
         original(self, number, epoch)
 
     monkeypatch.setattr(Trainer, "train_epoch", recorded)

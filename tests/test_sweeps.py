@@ -153,7 +153,7 @@ def work_and_die_once(kind, config, root, registered):
     original, epochs, marker = TaskStream.epoch, [], Path(root) / "died"
 
     def deadly(self, *args):
-        epochs.append(1)
+        epochs.extend([1] * (type(self) is TaskStream))  # not those of a plan
         if len(epochs) == 5 and not marker.exists():
             marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)

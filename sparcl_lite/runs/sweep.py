@@ -98,7 +98,8 @@ def _one_by_one(jobs: list[Job], store: Store, progress: bool) -> Iterator[tuple
 def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -> Iterator[tuple[Job, Any]]:
     """As they finish; costly jobs start first."""
     root, packed = str(store.root.absolute()), {job.id: packed_for(job.config) for job in jobs}
-    sent = {each: client.scatter(each) for each in set(packed.values())}  # once, whatever the number of runs
+    # Once, whatever the number of runs; as a task, which is done again where a worker dies with its result.
+    sent = {each: client.submit(bytes, each) for each in set(packed.values())}
     futures = {
         client.submit(
             _work, job.kind, job.config.model_dump(), root, sent[packed[job.id]], key="-".join(job.id), pure=False
