@@ -102,7 +102,7 @@ class RunConfig(Frozen):
     @classmethod
     def _as_stored(cls, given: dict[str, Any]) -> dict[str, Any]:
         """What a store holds, without fields of other methods, which older versions wrote for every run."""
-        if given["method"] not in METHODS:
+        if given.get("method") not in METHODS:
             return given
         own = METHODS[given["method"]].Parameters
         values = own.model_validate({name: given[name] for name in own.model_fields if name in given})
