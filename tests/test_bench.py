@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from sparcl_lite.bench.kernels import PRODUCTS, kernels
 from sparcl_lite.bench.lightcl import ON_SPARSE_ENGINE, ROWS, lightcl
@@ -18,6 +19,9 @@ from sparcl_lite.bench.train import train
 from sparcl_lite.bench.workload import Workload
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.papers.lightcl.tables import table1
+from sparcl_lite.runs.benchmark import BenchConfig, in_words
+from sparcl_lite.runs.run import run
+from sparcl_lite.runs.store import Store
 
 TINY = Workload(network="small", width=8, image=8, batch=16, sparsity=0.9, threads=1)
 
@@ -115,3 +119,17 @@ def test_rows_of_lightcls_table_are_measured_in_the_second_task():
         assert all(value > 0 for value in report[kind].values())
     assert report["speedup"]["der++-15"] == 1
     assert set(ROWS) <= {row.id for row in table1(profile="paper").rows}
+
+
+def test_a_benchmark_is_a_job_whose_report_is_kept(tmp_path):
+    sizes = TINY.settings()
+    del sizes["sparsity"]
+    config = BenchConfig(benchmark="sweep", settings=sizes | {"sparsities": [0.5, 0.9], "repeats": 2})
+    result = run(config, store=tmp_path)
+    assert set(result.report["speedup"]) == {"0.5", "0.9"}
+    assert Store(tmp_path).get(config).report == result.report
+    assert run(config, store=tmp_path).finished == result.finished
+    assert in_words("sweep", result.report).startswith("dense ")
+    assert BenchConfig(benchmark="sweep", settings=sizes).key != config.key
+    with pytest.raises(ValidationError, match="benchmark"):
+        BenchConfig(benchmark="flight")

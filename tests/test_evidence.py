@@ -11,6 +11,7 @@ from sparcl_lite.config.base import STORED
 from sparcl_lite.papers.measured import benchmarks, measurements
 from sparcl_lite.papers.registry import experiments, export
 from sparcl_lite.papers.sparcl.tables import table1, table3
+from sparcl_lite.report.experiments import table_of
 from sparcl_lite.runs import evidence
 from sparcl_lite.runs.benchmark import Measurement
 from sparcl_lite.runs.job import kind_named, kinds
@@ -162,3 +163,12 @@ def test_committed_evidence_lies_with_the_experiment_that_plans_it(tmp_path):
     planned = experiments("lite").keys() & written.keys()
     assert len(planned) >= 14
     assert {name: (tmp_path / name / "runs.jsonl").read_bytes() for name in planned} == {n: written[n] for n in planned}
+
+
+@pytest.mark.parametrize("name", experiments("lite"))
+def test_every_experiment_has_a_table_of_its_runs(tmp_path, name):
+    experiment = experiments("lite")[name]
+    frame = experiment.stored(seeds=2, store=Store(tmp_path, RESULTS))
+    shown = table_of(experiment, frame).frame
+    assert shown.empty == frame.empty
+    assert len(experiment.jobs(seeds=1)) >= 2
