@@ -33,6 +33,4 @@ def engine_for(kind: str, network: nn.Module, masking: Masking, *, alone: bool):
     from sparcl_lite.engine.choice import Choice  # these import numba
     from sparcl_lite.engine.function import SparseEngine
 
-    engine = SparseEngine(network, masking, every_gradient=not alone, choice=Choice() if kind == "auto" else None)
-    engine.alone = alone
-    return engine
+    return SparseEngine(network, masking, alone=alone, choice=Choice() if kind == "auto" else None)

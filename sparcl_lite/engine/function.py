@@ -24,15 +24,13 @@ class SparseEngine:
 
     Methods, strategies and checkpoints see dense parameters with zeros, and dense gradients. While an optimiser is
     `holding`, weights and gradients are stored for the active weights only, unless more are wanted (see `SparseSGD`).
-    `every_gradient` is for methods that read gradients of weights outside the mask. With `choice` each layer and the
+    Unless it is `alone` with weights and gradients within a step, it finds the gradients of all weights, also of those
+    outside the mask, and other terms of the loss may add to them. With `choice` each layer and the
     whole network run in the way that is faster (see `Choice`).
     """
 
-    def __init__(
-        self, network: ResNet, strategy: Masking, *, every_gradient: bool = False, choice: Choice | None = None
-    ):
-        self.network, self.strategy, self.every_gradient, self.choice = network, strategy, every_gradient, choice
-        self.alone = True  # no other term of the loss adds to the gradients
+    def __init__(self, network: ResNet, strategy: Masking, *, alone: bool = True, choice: Choice | None = None):
+        self.network, self.strategy, self.alone, self.choice = network, strategy, alone, choice
         self.holding = False  # see `SparseSGD`
         self.compact = False  # from `begin_step` to `end_step`
         self.size: tuple[int, int] | None = None  # of the trunk used last: only that one's weights may be released
@@ -101,7 +99,7 @@ class SparseEngine:
     def backward(self, work: Pass, d_features: Tensor) -> list[Tensor]:
         """Gradients of all parameters of the trunk, in the order of its units."""
         _use_threads()
-        wanted = None if self.every_gradient else self.strategy.wanted
+        wanted = self.strategy.wanted if self.alone else None
         if wanted is None:  # for a decision on weights
             self.restore()
         for unit in work.trunk.units:
@@ -155,7 +153,7 @@ class SparseEngine:
     @property
     def exact(self) -> bool:
         """Whether gradients of masked layers are zero wherever they are not wanted."""
-        return self.alone and not self.every_gradient and (self.choice is None or self.choice.pays)
+        return self.alone and (self.choice is None or self.choice.pays)
 
     def report(self) -> dict:
         """What a finished run should remember of its engine, as JSON values."""
