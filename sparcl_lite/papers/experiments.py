@@ -3,6 +3,7 @@
 The rows themselves are in each paper's folder; what is concluded from them is in `papers.judge` and `report`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,8 +82,10 @@ class Experiment:
 
     def run(self, *, seeds: int, store: Store, scheduler: str | None = None, large: bool = False) -> pd.DataFrame:
         """Results of every row, one line a run; those that `store` lacks are computed."""
-        sweep(self.jobs(seeds=seeds, large=large), store=store, scheduler=scheduler)
-        return self.stored(seeds=seeds, store=store)
+        jobs = self.jobs(seeds=seeds, large=large)
+        results = sweep(jobs, store=store, scheduler=scheduler)
+        made = {job.config.key: result for job, result in zip(jobs, results, strict=True)}
+        return self._frame(seeds, lambda config: made.get(config.key) or store.find(config))
 
     def stored(self, *, seeds: int, store: Store) -> pd.DataFrame:
         """As `run`, but only what `store` holds; computes nothing.
@@ -90,7 +93,10 @@ class Experiment:
         Beside the kind's own columns each line has its row, the row's label as `method`, seed, key, and when and at
         which commit it was made.
         """
-        found = ((row, store.find(config)) for row in self.rows for config in self.configs(row, seeds))
+        return self._frame(seeds, store.find)
+
+    def _frame(self, seeds: int, find: Callable[[Any], Any]) -> pd.DataFrame:
+        found = ((row, find(config)) for row in self.rows for config in self.configs(row, seeds))
         lines = [self._line(row, result) for row, result in found if result is not None]
         return pd.DataFrame(lines, columns=["row", "method", "seed", *self.job.columns, *RECORD])
 

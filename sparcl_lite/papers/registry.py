@@ -22,7 +22,7 @@ from sparcl_lite.runs.job import kind_of
 from sparcl_lite.runs.store import Store
 
 ALL_SEEDS = 10  # no row's evidence has more
-RULES = {"sparcl": sparcl.rules, "lightcl": lightcl.rules, "ksparse": ksparse.rules}
+RULES_OF = {"sparcl": sparcl.rules, "lightcl": lightcl.rules, "ksparse": ksparse.rules}
 
 
 def experiments(profile: str, dataset: str = "") -> dict[str, Experiment]:
@@ -62,7 +62,7 @@ def judge_claims(known: dict[str, Experiment], frames: dict[str, pd.DataFrame], 
 
     `frames` holds their runs; the benchmarks of `store` are looked at, too.
     """
-    return [entry for paper, rules in RULES.items() for entry in judge(claims(paper), known, frames, rules(store))]
+    return [entry for paper, rules in RULES_OF.items() for entry in judge(claims(paper), known, frames, rules(store))]
 
 
 def judged(store: Store, *, profile: str, dataset: str = "", seeds: int = ALL_SEEDS) -> list[Judged]:
