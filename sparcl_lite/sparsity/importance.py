@@ -35,26 +35,30 @@ class Probe:
         count: Callable[[int], None],
     ):
         self.network, self.stream, self.buffer, self.count = network, stream, buffer, count
-        self.generator = stream.rng.probe
+        self.config, self.generator = stream.config, stream.rng.probe
         self.augment = Augmentation(stream.spec, self.generator, stream.device)
 
     def task_gradient(
         self, weights: Scores, task: Task, samples: Tensor, batches: int, *, single_head: bool = True
     ) -> Scores:
         """|dL~(D_t)/dw|, the mean over so many batches of the given samples; L instead of L~ without `single_head`."""
-        size = self.stream.config.batch_size
-        drawn = []
-        for _ in range(batches):
-            chosen = samples[torch.randperm(len(samples), generator=self.generator)[:size].to(samples.device)]
-            drawn.append((self.stream.train.images[chosen], self.stream.train.labels[chosen]))
-        drawn = [(self.augment(images), labels) for images, labels in drawn]
+        drawn = [self.inputs_of(chosen) for chosen in self.drawn(samples, batches)]
         return self.mean_gradient(weights, drawn, task.classes if single_head else None)
+
+    def drawn(self, samples: Tensor, batches: int) -> list[Tensor]:
+        """So many batches of distinct ones of the given samples."""
+        orders = [torch.randperm(len(samples), generator=self.generator) for _ in range(batches)]
+        return [samples[order[: self.config.batch_size].to(samples.device)] for order in orders]
+
+    def inputs_of(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Augmented inputs and labels of the samples at these positions."""
+        return self.augment(self.stream.train.images[samples]), self.stream.train.labels[samples]
 
     def buffer_gradient(self, weights: Scores, batches: int) -> Scores | None:
         """|dL(M)/dw|, the mean over so many draws; None while there is no buffer or nothing in it."""
         if not self.buffer:
             return None
-        size = self.stream.config.replay_batch_size
+        size = self.config.replay_batch_size
         memories = [self.buffer.sample(size, self.generator) for _ in range(batches)]
         return self.mean_gradient(weights, [(self.augment(m.images), m.labels) for m in memories], None)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
+from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from sparcl_lite.config import RunConfig, Sparse
 from sparcl_lite.data.streams import Batch, Task
@@ -71,13 +71,15 @@ class Sparsifier:
 
         `buffer`, of the same form, holds samples of earlier tasks: their gradient then counts towards importance.
         """
-        count = len(dataset[1]) if _is_pair(dataset) else len(dataset)
-        labels = _labels(dataset, count)
-        self.probe = _OwnProbe(self.model, self.config, self.rng, dataset, buffer)
+        dataset = _as_dataset(dataset)
+        count, labels = len(dataset), _labels(dataset)
+        self.probe = _OwnProbe(
+            self.model, self.config, self.rng, dataset, None if buffer is None else _as_dataset(buffer)
+        )
         if self.strategy is None:
             self.strategy = STRATEGIES[self.config.sparse.kind](self.config, self.model, self.rng, count)
         self.strategy.resize(count)
-        self.task = Task(self.tasks, labels.unique(), torch.arange(count))
+        self.task = Task(self.tasks, labels.unique().to(_device(self.model)), torch.arange(count))
         self.strategy.begin_task(self.task)
         self.epoch, self.observed, self.labels = 0, False, labels
 
@@ -117,59 +119,51 @@ class Sparsifier:
         training = self.model.training
         self.model.eval()
         for part in self.strategy.active.split(EVALUATED):
-            self.observe(part, self.model(self.probe.read(self.probe.dataset, part)[0]))
+            self.observe(part, self.model(self.probe.inputs_of(part)[0]))
         self.model.train(training)
         self.observed = False
 
 
 class _OwnProbe(Probe):
-    """Measures gradients on a user's data set."""
+    """Measures gradients on a user's data sets: of the task, and of samples of earlier tasks (None: there are none)."""
 
-    def __init__(self, model: nn.Module, config: RunConfig, rng: Generators, dataset: Any, buffer: Any):
+    def __init__(self, model: nn.Module, config: RunConfig, rng: Generators, dataset: Dataset, earlier: Dataset | None):
         self.network, self.config, self.generator = model, config, rng.probe
-        self.dataset, self.samples_of_buffer = dataset, buffer
-        self.device = next(model.parameters()).device
+        self.dataset, self.earlier = dataset, earlier
         self.count = lambda samples: None
 
-    def read(self, dataset: Any, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of these positions."""
-        if _is_pair(dataset):
-            inputs, labels = (torch.as_tensor(part)[samples] for part in dataset)
-        else:
-            inputs, labels = default_collate([dataset[int(sample)] for sample in samples])
-        return inputs.to(self.device), labels.to(self.device)
-
-    def task_gradient(
-        self, weights: Scores, task: Task, samples: Tensor, batches: int, *, single_head: bool = True
-    ) -> Scores:
-        """As in `Probe`, on the user's data set."""
-        return self._mean(weights, self.dataset, samples, batches, task.classes if single_head else None)
+    def inputs_of(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of the task's samples at these positions."""
+        return self.read(self.dataset, samples)
 
     def buffer_gradient(self, weights: Scores, batches: int) -> Scores | None:
         """As in `Probe`, on the samples of earlier tasks."""
-        if self.samples_of_buffer is None:
+        if self.earlier is None:
             return None
-        given = self.samples_of_buffer
-        count = len(given[1]) if _is_pair(given) else len(given)
-        return self._mean(weights, given, torch.arange(count), batches, None)
+        drawn = self.drawn(torch.arange(len(self.earlier)), batches)
+        return self.mean_gradient(weights, [self.read(self.earlier, chosen) for chosen in drawn], None)
 
-    def _mean(self, weights: Scores, dataset: Any, samples: Tensor, batches: int, classes: Tensor | None) -> Scores:
-        size, drawn = self.config.batch_size, []
-        for _ in range(batches):
-            chosen = samples[torch.randperm(len(samples), generator=self.generator)[:size]]
-            drawn.append(self.read(dataset, chosen))
-        classes = None if classes is None else classes.to(self.device)
-        return self.mean_gradient(weights, drawn, classes)
+    def read(self, dataset: Dataset, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and labels at these positions of a data set."""
+        whole = isinstance(dataset, TensorDataset)
+        inputs, labels = dataset[samples] if whole else default_collate([dataset[int(one)] for one in samples])
+        return inputs.to(_device(self.network)), labels.to(_device(self.network))
 
 
-def _is_pair(dataset: Any) -> bool:
-    return isinstance(dataset, tuple | list) and len(dataset) == 2
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
-def _labels(dataset: Any, count: int) -> Tensor:
-    """Class ids ``(count,)``; of a data set without `targets` every sample is read once."""
-    if _is_pair(dataset):
-        return torch.as_tensor(dataset[1]).long()
+def _as_dataset(given: Any) -> Any:
+    """One of PyTorch's data sets, also of a pair of inputs and labels."""
+    pair = isinstance(given, tuple | list) and len(given) == 2
+    return TensorDataset(*map(torch.as_tensor, given)) if pair else given
+
+
+def _labels(dataset: Any) -> Tensor:
+    """Class ids ``(count,)``; of a data set that does not name them every sample is read once."""
+    if isinstance(dataset, TensorDataset):
+        return dataset.tensors[1].long()
     if (known := getattr(dataset, "targets", None)) is not None:
         return torch.as_tensor(known).long()
-    return torch.tensor([int(dataset[index][1]) for index in range(count)])
+    return torch.tensor([int(dataset[index][1]) for index in range(len(dataset))])
