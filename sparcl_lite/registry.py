@@ -84,8 +84,7 @@ class Registry(Mapping):
 
     def entry(self, name: str) -> Entry:
         """The entry of a name. Raises `KitError` on an unknown one, with those that are allowed."""
-        self._load_builtins()
-        if name not in self._entries:
+        if name not in self:
             raise UnknownName(f"{self.kind} = {name!r}: unknown; allowed: {', '.join(self._entries)}")
         return self._entries[name]
 
@@ -103,7 +102,7 @@ class Registry(Mapping):
 
     def __contains__(self, name: object) -> bool:
         self._load_builtins()
-        return name in self._entries
+        return isinstance(name, str) and name in self._entries  # a name from a file may be anything
 
     def __iter__(self) -> Iterator[str]:
         self._load_builtins()

@@ -84,13 +84,18 @@ class UnknownSparse(Sparse):
     model_config = ConfigDict(extra="allow")
 
 
+def sparse_of(given: dict[str, Any], context: Any = None) -> Sparse:
+    """The fields of the strategy that `kind` names, SparCL's without one. Raises ValueError where one is wrong."""
+    given = {"kind": "sparcl"} | given
+    return STRATEGIES.entry(given["kind"]).facts["config"].model_validate(given, context=context)
+
+
 def _of_its_kind(given: Any, info: ValidationInfo) -> Any:
     if not isinstance(given, dict):
         return given
-    given = {"kind": "sparcl"} | given
-    if is_stored(info) and given["kind"] not in STRATEGIES:
+    if is_stored(info) and given.get("kind", "sparcl") not in STRATEGIES:
         return UnknownSparse.model_validate(given)
-    return STRATEGIES.entry(given["kind"]).facts["config"].model_validate(given, context=info.context)
+    return sparse_of(given, info.context)
 
 
 AnySparse = Annotated[SerializeAsAny[Sparse], BeforeValidator(_of_its_kind)]

@@ -37,17 +37,16 @@ def resolve(profile: str, given: dict[str, Any]) -> dict[str, Any]:
     filled = defaults | given
     if inner and isinstance(sparse := filled.get("sparse"), Sparse):
         filled["sparse"] = inner | sparse.model_dump(include=sparse.model_fields_set | {"kind"})
-    return _of_dataset(filled, given) | filled
-
-
-def _of_dataset(filled: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The data set's usual tasks; with disjoint pre-training half of them (rounded down) are kept for that."""
     if filled["dataset"] not in DATASETS:
-        return {"tasks": 1}
+        return {"tasks": 1} | filled
     entry = DATASETS.entry(filled["dataset"])
-    spec = entry.value
-    if entry.identity and "images_per_class" not in given:
-        filled["images_per_class"] = 0
+    if entry.identity:
+        filled = filled | {"images_per_class": given.get("images_per_class", 0)}
+    return _split_of_classes(entry.value, filled) | filled
+
+
+def _split_of_classes(spec: Any, filled: dict[str, Any]) -> dict[str, int]:
+    """The data set's usual tasks; with disjoint pre-training half of them (rounded down) are kept for that."""
     if filled.get("pretraining") != "disjoint":
         return {"tasks": spec.tasks}
     size = len(spec.classes) // spec.tasks

@@ -1,5 +1,6 @@
 """`RunConfig`: everything that decides the numbers of a training run."""
 
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from sparcl_lite.config.base import AnySparse, Frozen, Sparse, is_stored
+from sparcl_lite.config.base import AnySparse, Frozen, is_stored, sparse_of
 from sparcl_lite.config.key import key_of
 from sparcl_lite.config.profiles import PROFILES, resolve
 from sparcl_lite.registry import DATASETS, METHODS, OF_FIELD, STRATEGIES, entries_of
@@ -89,8 +90,9 @@ class RunConfig(Frozen):
         if stored:
             return cls._as_stored(given)
         given = {"method": cls.model_fields["method"].default} | given
-        if isinstance(given.get("sparse"), dict):
-            given = given | {"sparse": cls._sparse(given["sparse"])}
+        if isinstance(given.get("sparse"), dict):  # as rules of the profiles look at it
+            with suppress(ValueError):  # told with the field's place when the field itself is validated
+                given["sparse"] = sparse_of(given["sparse"])
         filled = resolve(profile, given)
         own = METHODS[filled["method"]].Parameters
         if unknown := [name for name in given if name not in cls.model_fields | own.model_fields]:
@@ -107,15 +109,6 @@ class RunConfig(Frozen):
         own = METHODS[given["method"]].Parameters
         values = own.model_validate({name: given[name] for name in own.model_fields if name in given})
         return {name: value for name, value in given.items() if name in cls.model_fields} | dict(values)
-
-    @classmethod
-    def _sparse(cls, given: dict[str, Any]) -> Sparse | dict[str, Any]:
-        """The strategy's fields as rules of the profiles look at them; what is wrong is told with the field's place."""
-        given = {"kind": "sparcl"} | given
-        try:
-            return STRATEGIES.entry(given["kind"]).facts["config"].model_validate(given)
-        except (ValidationError, ValueError):
-            return given
 
     @field_validator("dataset", "method", "network")
     @classmethod
