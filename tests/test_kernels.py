@@ -200,7 +200,7 @@ def test_kernels_need_no_folder_for_compiled_code(tmp_path):
     """A file in the place of `__pycache__`, and a home that is none, bind every user, root too."""
     package = Path(sparcl_lite.__file__).parent
     shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
-    (tmp_path / package.name / "sparsity" / "kernels" / "__pycache__").touch()
+    (tmp_path / package.name / "engine" / "kernels" / "__pycache__").touch()
     environment = {n: v for n, v in os.environ.items() if n not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
     environment |= {"HOME": "/dev/null", "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", WITHOUT_CACHE]
