@@ -1,4 +1,4 @@
-"""What `engine = "auto"` runs: each layer in the way that was faster when timed, and PyTorch where that was faster."""
+"""What `engine = "auto"` runs: each product in the way that was faster when timed, and PyTorch where that was faster."""
 
 import logging
 import statistics
@@ -6,26 +6,27 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import nn
 
+from sparcl_lite.engine.layers import PRODUCTS, SparseLayer
 from sparcl_lite.engine.passes import Pass
-from sparcl_lite.models import ResNet, frozen_statistics
+from sparcl_lite.models import frozen_statistics
 
 TRIES = 3  # timed after one that is not
 logger = logging.getLogger("sparcl_lite.engine")
 
 
 class Choice:
-    """Tries every layer once for each density (in per cent) and shape, and the whole network once.
+    """Tries the products of every layer once for each density and shape, and the whole network once.
 
     Attributes
     ----------
-    layers : by shape and density, whether dense products are faster
+    layers : by shape and density (thousandths of weights, and of wanted gradients), products that are faster dense
     seconds : of a training step's passes, `dense` (PyTorch's layers) and `sparse`; empty until both were tried
     """
 
     def __init__(self) -> None:
-        self.layers: dict[tuple, bool] = {}
+        self.layers: dict[tuple, tuple[str, ...]] = {}
         self.seconds: dict[str, float] = {}
 
     @property
@@ -35,41 +36,45 @@ class Choice:
 
     def take(self, work: Pass) -> None:
         """Have every layer of a pass run in its faster way."""
-        for unit in work.trunk.units:
-            convolution = unit.convolution
-            key = (*convolution.shape.numbers(), round(100 * convolution.density))
-            if key not in self.layers:
-                self.layers[key] = self._try(work, unit)
-            convolution.dense = self.layers[key]
+        for number, stage in enumerate(work.graph.stages):
+            for operation in stage.operations:
+                if (layer := operation.layer) is None:
+                    continue
+                key = (*layer.shape.numbers(), layer.flat, *layer.per_mille)
+                if key not in self.layers:
+                    self.layers[key] = self._try(work, number, layer)
+                layer.dense = frozenset(self.layers[key])
 
     @staticmethod
-    def _try(work: Pass, unit) -> bool:
-        convolution, taken = unit.convolution, {}
-        for dense in (False, True):
-            convolution.dense = dense
-            taken[dense] = _median(lambda: work.try_products(unit))
-        return taken[True] < taken[False]
+    def _try(work: Pass, number: int, layer: SparseLayer) -> tuple[str, ...]:
+        if layer.shape.groups > 1:
+            return ()
+        taken: dict[str, dict[bool, float]] = {product: {} for product in PRODUCTS}
+        for product in PRODUCTS:
+            for dense in (False, True):
+                layer.dense = frozenset([product] if dense else [])
+                taken[product][dense] = _median(work.product(number, layer, product))
+        return tuple(product for product in PRODUCTS if taken[product][True] < taken[product][False])
 
-    def compare(self, network: ResNet, images: Tensor, chunks: tuple[int, ...], sparse: Callable) -> None:
+    def compare(self, module: nn.Module, dense: Callable, sparse: Callable) -> None:
         """Time a step's passes in both engines, and say which one runs from now on."""
-        with torch.enable_grad(), frozen_statistics(network):
-            weights = list(network.parameters())[:-2]  # all but the head
+        parameters = [p for p in module.parameters() if p.requires_grad]
 
-            def step(features: Callable) -> None:
-                torch.autograd.grad(features(images, chunks).square().mean(), weights)
+        def step(outputs: Callable) -> None:
+            found = outputs()
+            loss = sum(o.square().mean() for o in (found if isinstance(found, tuple) else (found,)))
+            torch.autograd.grad(loss, parameters, allow_unused=True)
 
-            self.seconds = {
-                "dense": _median(lambda: step(network.dense_features)),
-                "sparse": _median(lambda: step(sparse)),
-            }
+        with torch.enable_grad(), frozen_statistics(module), torch.random.fork_rng(devices=[]):
+            self.seconds = {"dense": _median(lambda: step(dense)), "sparse": _median(lambda: step(sparse))}
         logger.info(self.text())
 
     def text(self) -> str:
         """One line that says what was chosen and why."""
         dense, sparse = (1000 * self.seconds[name] for name in ("dense", "sparse"))
-        kernels = sum(not d for d in self.layers.values())
+        kernels = sum(len(PRODUCTS) - len(d) for d in self.layers.values())
         chosen = (
-            f"sparse kernels for {kernels} of {len(self.layers)} kinds of layers"
+            f"sparse kernels for {kernels} of {len(PRODUCTS) * len(self.layers)} kinds of products"
             if self.pays
             else "PyTorch's dense layers"
         )
@@ -78,9 +83,20 @@ class Choice:
     def report(self) -> dict:
         """As JSON values."""
         milliseconds = {name: round(1000 * value, 3) for name, value in self.seconds.items()}
-        names = ("outputs", "inputs", "kernel", "stride", "rows", "columns", "density_percent")
-        layers = [dict(zip(names, key, strict=True)) | {"dense": dense} for key, dense in self.layers.items()]
+        names = ("outputs", "inputs", "kernel", "stride", "padding", "groups")
+        layers = [
+            dict(zip(names, key, strict=False)) | {"per_mille": key[-2:], "dense": list(dense)}
+            for key, dense in self.layers.items()
+        ]
         return {"chosen": "sparse" if self.pays else "dense", "step_ms": milliseconds, "layers": layers}
+
+    def state_dict(self) -> dict:
+        """The choices made so far."""
+        return {"layers": dict(self.layers), "seconds": dict(self.seconds)}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over a state of `state_dict`."""
+        self.layers, self.seconds = dict(state["layers"]), dict(state["seconds"])
 
 
 def _median(call: Callable[[], None]) -> float:

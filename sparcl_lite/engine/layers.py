@@ -1,4 +1,7 @@
-"""One convolution and one batch norm of the network, as the sparse kernels see them."""
+"""The nonzero weights of one convolution or linear layer, and its three products, as the sparse kernels see them."""
+
+from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,41 +15,53 @@ from sparcl_lite.engine.kernels.simd import WIDTH
 NO_SUMS = np.empty((0, 0, 0, 0), np.float32)
 EVERYTHING = "everything"  # wanted: the gradients of all weights, also of those that do not exist
 ENOUGH_UNITS = 8  # pieces of work that keep a few threads evenly busy
+PRODUCTS = ("forward", "input_gradient", "weight_gradient")
 
 
-def flat(tensor: Tensor) -> np.ndarray:
-    """A weight's (or mask's) entries in the order output, kernel row, kernel column, input; shared memory if it can."""
-    return tensor.detach().permute(0, 2, 3, 1).reshape(-1).numpy()
+def is_channels_last(weight: Tensor) -> bool:
+    """Whether input channels are the innermost of a convolution's weight in memory (of 1x1: as in any order)."""
+    return weight.dim() == 4 and not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
 
 
-class SparseConvolution:
-    """The nonzero weights of a convolution, where they are, and its three products.
+class SparseLayer:
+    """The nonzero weights of a layer, where they are, and its three products.
 
     `mask` says which weights are active (None: all of them), `wanted` for which of these the gradient is computed.
-    With `dense` it multiplies by the zeros as well, which is faster where there are few. `collected` is the sum of the
-    gradients since it was emptied, one number for each active weight. A `released` weight is stored in `values` only.
+    `dense` names the products that multiply by the zeros as well, which is faster where there are few. `collected` is
+    the sum of the gradients since it was emptied, one number for each active weight. A `released` weight is stored in
+    `values` only. `flat` is a linear layer, whose rows are blocks of samples: `shape.columns` of them at most.
     """
 
-    def __init__(self, module: nn.Conv2d, rows: int, columns: int):
-        self.module = module
-        self.shape = Shape(
-            module.out_channels, module.in_channels, module.kernel_size[0], module.stride[0], rows, columns
-        )
-        self.dense = False
+    def __init__(self, name: str, module: nn.Module, shape: Shape, *, flat: bool):
+        self.name, self.module, self.shape, self.flat = name, module, shape, flat
+        self.dense: frozenset[str] = frozenset()
         self.mask: Tensor | None = None
+        self.mask_version = -1
         self.wanted: Tensor | str | None = None
         self.forward_rows = self.backward_rows = self.gradient_rows = None
         self.places: np.ndarray | None = None  # of the wanted gradients among the weights that exist, if all do
         self.values = self.backward_values = self.gradient = np.empty(0, np.float32)
+        self.weight: Tensor | None = None  # the values read last, and which version of them
+        self.read: tuple[Tensor, int] | None = None
         self.collected: np.ndarray | None = None
         self.released = False
 
-    def index(self, mask: Tensor | None) -> None:
-        """Take a new mask; nothing happens when it is the one already indexed."""
-        if self.forward_rows is not None and mask is self.mask:
+    # ---- which weights there are ----------------------------------------------------------------------------------
+
+    def index(self, mask: Tensor | None, capacity: int) -> None:
+        """Take a new mask; nothing happens when it is the one already indexed.
+
+        `capacity` is the number of blocks that flat maps are stored for.
+        """
+        version = -1 if mask is None else mask._version
+        if self.flat and self.shape.columns != capacity:
+            self.restore()
+            self.shape, self.forward_rows = replace(self.shape, columns=capacity), None
+        if self.forward_rows is not None and mask is self.mask and version == self.mask_version:
             return
         self.restore()
-        self.mask, self.wanted, self.collected, self.places = mask, None, None, None
+        self.mask, self.mask_version, self.read = mask, version, None
+        self.wanted = self.collected = self.places = None
         self.forward_rows = self.gradient_rows = self._rows(mask)
         self.backward_rows = backward_rows(self.forward_rows, self.shape)
         self.values, self.backward_values, self.gradient = (
@@ -67,6 +82,63 @@ class SparseConvolution:
             self.places = places(self.gradient_rows.source, self.forward_rows.source)
         self.gradient = np.empty(len(self.gradient_rows.source), np.float32)
 
+    def _rows(self, mask: Tensor | None) -> Rows:
+        return forward_rows(np.ones(self.shape.weights, bool) if mask is None else self.entries(mask), self.shape)
+
+    def entries(self, tensor: Tensor) -> np.ndarray:
+        """A weight's or mask's entries in the order of the weight in memory; shared memory if it can."""
+        tensor = tensor.detach()
+        if tensor.dim() == 4 and self.shape.channels_last:
+            tensor = tensor.permute(0, 2, 3, 1)
+        return tensor.reshape(-1).numpy()
+
+    @property
+    def density(self) -> float:
+        """Share of the weights that exist."""
+        return len(self.forward_rows.source) / self.shape.weights
+
+    @property
+    def per_mille(self) -> tuple[int, int]:
+        """Thousandths of the weights that exist, and of those whose gradient is wanted."""
+        return tuple(
+            round(1000 * len(rows.source) / self.shape.weights) for rows in (self.forward_rows, self.gradient_rows)
+        )
+
+    # ---- their values -----------------------------------------------------------------------------------------------
+
+    def read_values(self, weight: Tensor) -> None:
+        """Take the weights as they are now."""
+        if not self.released:
+            if self.read is not None and self.read[0] is weight and self.read[1] == weight._version:
+                return
+            self.weight, self.read = weight.detach(), (weight, weight._version)
+            gather(self.entries(weight), self.forward_rows.source, self.values)
+        gather(self.values, self.backward_rows.source, self.backward_values)
+
+    def release(self) -> None:
+        """Store the weight in `values` only: the dense parameter reads as NaN from now on."""
+        if not self.released:
+            self.read_values(self.module.weight)
+            weight, self.released = self.module.weight, True
+            self.weight = self.read = None
+            weight.data = torch.full((), torch.nan).expand(weight.shape)
+
+    def restore(self) -> None:
+        """Write a released weight back to the dense parameter."""
+        if self.released:
+            memory, self.released, self.read = np.empty(self.shape.weights, np.float32), False, None
+            scatter(self.values, self.forward_rows.source, memory)
+            self.module.weight.data = self.shaped(memory)
+
+    def shaped(self, memory: np.ndarray) -> Tensor:
+        """Entries in the order of the weight in memory, as a tensor of its shape."""
+        outputs, inputs, *kernel = self.module.weight.shape
+        if self.shape.channels_last:
+            return torch.from_numpy(memory).view(outputs, *kernel, inputs).permute(0, 3, 1, 2)
+        return torch.from_numpy(memory).view(self.module.weight.shape)
+
+    # ---- gradients that stay compact --------------------------------------------------------------------------------
+
     @property
     def collects(self) -> bool:
         """Whether gradients can stay compact: the weight is masked and trains, and only active weights are wanted."""
@@ -85,7 +157,7 @@ class SparseConvolution:
     def keep(self, mask: Tensor) -> None:
         """Set what was collected outside of a mask to zero."""
         if self.collected is not None:
-            self.collected *= flat(mask)[self.forward_rows.source]
+            self.collected *= self.entries(mask)[self.forward_rows.source]
 
     def update(self, rate: float) -> None:
         """weight -= rate * collected; afterwards nothing is collected."""
@@ -94,119 +166,103 @@ class SparseConvolution:
             self.values -= np.float32(rate) * self.collected
         self.collected = None
 
-    def release(self) -> None:
-        """Store the weight in `values` only: the dense parameter reads as NaN from now on."""
-        if not self.released:
-            self.read_values()
-            weight, self.released = self.module.weight, True
-            weight.data = torch.full((), torch.nan).expand(weight.shape)
-
-    def restore(self) -> None:
-        """Write a released weight back to the dense parameter."""
-        if self.released:
-            outputs, inputs, height, width = self.module.weight.shape
-            memory, self.released = torch.empty(outputs, height, width, inputs), False
-            scatter(self.values, self.forward_rows.source, memory.view(-1).numpy())
-            self.module.weight.data = memory.permute(0, 3, 1, 2)
-
-    def _rows(self, mask: Tensor | None) -> Rows:
-        return forward_rows(np.ones(self.shape.weights, bool) if mask is None else flat(mask), self.shape)
-
-    def read_values(self) -> None:
-        """Take the weights as they are now."""
-        if not self.released:
-            gather(flat(self.module.weight), self.forward_rows.source, self.values)
-        gather(self.values, self.backward_rows.source, self.backward_values)
+    # ---- the products -----------------------------------------------------------------------------------------------
 
     @property
-    def density(self) -> float:
-        """Share of the weights that exist."""
-        return len(self.forward_rows.source) / self.shape.weights
+    def input_place(self) -> tuple[int, int]:
+        """Floats between two blocks and between two channels of the input with its border."""
+        return place_of(self.shape.inputs, self.shape.rows, self.shape.columns, self.shape.border, self.flat)
 
     @property
-    def input_block(self) -> int:
-        """Floats of the padded input of 16 samples."""
-        return self.shape.inputs * (self.shape.rows + 2) * (self.shape.columns + 2) * WIDTH
+    def output_place(self) -> tuple[int, int]:
+        """The same of the output."""
+        return place_of(self.shape.outputs, self.shape.out_rows, self.shape.out_columns, 0, self.flat)
 
     @property
-    def output_block(self) -> int:
-        """Floats of the output of 16 samples."""
-        return self.shape.outputs * self.shape.out_rows * self.shape.out_columns * WIDTH
-
-    @property
-    def gradient_block(self) -> int:
-        """Floats of the padded gradient of the output of 16 samples."""
-        return self.shape.outputs * (self.shape.out_rows + 2) * (self.shape.out_columns + 2) * WIDTH
+    def gradient_place(self) -> tuple[int, int]:
+        """The same of the output's gradient with its border."""
+        s = self.shape
+        return place_of(s.outputs, s.out_rows, s.out_columns, s.gradient_border, self.flat)
 
     @property
     def parts(self) -> int:
         """Pieces that the rows of the output are cut into."""
-        return min(kernels.PARTS, -(-self.shape.out_rows // self._tallest))
+        return parts_of(self.shape.out_rows, self.shape.out_columns)
 
-    @property
-    def _tallest(self) -> int:
-        return int(kernels.cut(self.shape.out_columns)[:, 0].max())
-
-    def _input_place(self) -> tuple[int, int, int, int]:
-        line = (self.shape.columns + 2) * WIDTH
-        return 0, self.input_block, line * self.shape.stride, self.shape.stride
-
-    def _gradient_place(self) -> tuple[int, int, int, int, int]:
-        line = (self.shape.out_columns + 2) * WIDTH
-        return line + WIDTH, self.gradient_block, line, 1, line * (self.shape.out_rows + 2)
+    def _extent(self, blocks: int, columns: int) -> tuple[int, int]:
+        """Blocks and columns that a product runs over: of a linear layer the blocks are the columns."""
+        return (1, blocks) if self.flat else (blocks, columns)
 
     def forward(self, x: np.ndarray, z: np.ndarray, first: int, blocks: int, partial: np.ndarray) -> None:
-        """z = conv(x): x (with border) starts at block `first` of z, whose sums go to `partial`."""
-        line, rows = self.shape.out_columns * WIDTH, self.shape.out_rows
-        place = (first * self.output_block, self.output_block, line, 1, line * rows)
-        sums = partial[first * self.parts : (first + blocks) * self.parts]
-        if self.dense:
-            part = z[first * self.output_block : (first + blocks) * self.output_block]
-            return dense.forward(self, x, part, blocks, sums)
-        sums[:] = 0
-        entries = self.forward_rows
+        """z = the layer of x, which starts at block `first` of z; sums of z go to `partial`, unless that is empty."""
+        if "forward" in self.dense:
+            return dense.forward(self, x, z, first, blocks, partial)
+        shape, entries = self.shape, self.forward_rows
+        line = (shape.columns + 2 * shape.border) * WIDTH
+        block, channel = self.output_place
+        count, columns = self._extent(blocks, shape.out_columns)
+        partial[:] = 0
         kernels.multiply(
-            x, self._input_place(), entries.starts, entries.offsets, self.values, z, place,
-            tiles(blocks, rows, self.shape.out_columns, self.shape.outputs), False, sums,
+            x, (0, self.input_place[0], line * shape.stride, shape.stride),
+            entries.starts, entries.offsets, self.values,
+            z, (first * block, block, shape.out_columns * WIDTH, 1, channel),
+            tiles(count, shape.out_rows, columns, shape.outputs), False, partial,
         )  # fmt: skip
 
     def input_gradient(self, dz: np.ndarray, dx: np.ndarray, first: int, blocks: int, add: bool) -> None:
-        """dx = (or += with `add`) the transposed convolution of dz, which has a border and starts at `first`."""
+        """dx = (or += with `add`) the gradient of the input; dz has a border and starts at block `first` of dx."""
         shape, entries, stride = self.shape, self.backward_rows, self.shape.stride
-        if self.dense:
-            size = shape.inputs * shape.rows * shape.columns * WIDTH
-            return dense.input_gradient(self, dz, dx[first * size : (first + blocks) * size], blocks, add)
-        line, dz_line = shape.columns * WIDTH, (shape.out_columns + 2) * WIDTH
-        for group in range(stride**2):
-            even_row, even_column = (1 - group // 2, 1 - group % 2) if stride == 2 else (0, 0)
-            rows, columns = (
-                n if stride == 1 else (n + 1 - even) // 2
-                for n, even in ((shape.rows, even_row), (shape.columns, even_column))
-            )
-            if not rows or not columns:
-                continue
-            part = entries.starts[group * shape.inputs : (group + 1) * shape.inputs + 1]
-            x_place = (even_row * dz_line + even_column * WIDTH, self.gradient_block, dz_line, 1)
-            start = first * shape.inputs * shape.rows * line + even_row * line + even_column * WIDTH
-            y_place = (start, shape.inputs * shape.rows * line, line * stride, stride, shape.rows * line)
-            kernels.multiply(
-                dz, x_place, part, entries.offsets, self.backward_values, dx, y_place,
-                tiles(blocks, rows, columns, shape.inputs), add, NO_SUMS,
-            )  # fmt: skip
+        if "input_gradient" in self.dense:
+            return dense.input_gradient(self, dz, dx, first, blocks, add)
+        line, dz_line = shape.columns * WIDTH, (shape.out_columns + 2 * shape.gradient_border) * WIDTH
+        block, channel = place_of(shape.inputs, shape.rows, shape.columns, 0, self.flat)
+        for row in range(stride):
+            for column in range(stride):
+                rows, columns = -(-(shape.rows - row) // stride), -(-(shape.columns - column) // stride)
+                count, columns = self._extent(blocks, columns)
+                if rows < 1 or columns < 1:
+                    continue
+                phase = (row * stride + column) * shape.inputs
+                kernels.multiply(
+                    dz, (0, self.gradient_place[0], dz_line, 1),
+                    entries.starts[phase : phase + shape.inputs + 1], entries.offsets, self.backward_values,
+                    dx, (first * block + row * line + column * WIDTH, block, line * stride, stride, channel),
+                    tiles(count, rows, columns, shape.inputs), add, NO_SUMS,
+                )  # fmt: skip
 
     def weight_gradient(self, x: np.ndarray, dz: np.ndarray, blocks: int, add: bool) -> None:
         """gradient = (or += with `add`) that of the wanted weights, in the order of `gradient_rows`."""
-        if self.dense:
+        if "weight_gradient" in self.dense:
             return dense.weight_gradient(self, x, dz, blocks, add)
-        entries = self.gradient_rows
+        shape, entries = self.shape, self.gradient_rows
         shares = np.searchsorted(entries.starts, np.linspace(0, len(entries.source), torch.get_num_threads() + 1))
-        shares[0], shares[-1] = 0, self.shape.outputs
+        shares[0], shares[-1] = 0, shape.outputs
+        line, border = (shape.columns + 2 * shape.border) * WIDTH, shape.gradient_border
+        dz_line = (shape.out_columns + 2 * border) * WIDTH
+        block, channel = self.gradient_place
+        count, columns = self._extent(blocks, shape.out_columns)
         kernels.weight_gradient(
-            x, self._input_place(), entries.starts, entries.offsets, shares, dz, self._gradient_place(),
-            tiles(blocks, self.shape.out_rows, self.shape.out_columns, 1), add, self.gradient,
+            x, (0, self.input_place[0], line * shape.stride, shape.stride), entries.starts, entries.offsets, shares,
+            dz, (border * (dz_line + WIDTH), block, dz_line, 1, channel),
+            tiles(count, shape.out_rows, columns, 1), add, self.gradient,
         )  # fmt: skip
 
 
+def place_of(channels: int, rows: int, columns: int, border: int, flat: bool) -> tuple[int, int]:
+    """Floats between two blocks and between two channels of a map; of a flat one `columns` counts its blocks."""
+    if flat:
+        return WIDTH, columns * WIDTH
+    channel = (rows + 2 * border) * (columns + 2 * border) * WIDTH
+    return channels * channel, channel
+
+
+@lru_cache(maxsize=4096)
+def parts_of(rows: int, columns: int) -> int:
+    """Pieces that so many rows of an output are cut into."""
+    return min(kernels.PARTS, -(-rows // int(kernels.cut(columns)[:, 0].max())))
+
+
+@lru_cache(maxsize=4096)
 def tiles(blocks: int, rows: int, columns: int, channels: int) -> tuple:
     """How a product of so many blocks and channels of the result is cut up (`tiling` of the kernels)."""
     cuts = kernels.cut(columns)

@@ -1,275 +1,376 @@
-"""Forward and backward of a `Trunk`, and the memory that they need.
+"""Forward and backward of a `Graph`, and the memory that they need.
 
-A forward pass keeps the outputs of the convolutions only. The backward pass computes every other activation again, for
-a few blocks of 16 samples at a time, so that it is still in the cache when it is used.
+A forward pass keeps stored maps only. The backward pass computes every expression again, for a few blocks of 16 samples
+at a time, so that it is still in the cache when it is used.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from sparcl_lite.engine.kernels import normalisation as norms
-from sparcl_lite.engine.kernels.layout import aligned, blocks_for, pack, pool, spread
+from sparcl_lite.engine.graph import FREE, Affine, Expression, Graph, Map, Stage
+from sparcl_lite.engine.kernels import pointwise
+from sparcl_lite.engine.kernels.layout import aligned, blocks_for, pack, unpack
 from sparcl_lite.engine.kernels.simd import WIDTH
-from sparcl_lite.engine.layers import SparseConvolution
-from sparcl_lite.engine.trunk import Block, Trunk, Unit
+from sparcl_lite.engine.layers import NO_SUMS, SparseLayer
+from sparcl_lite.engine.memory import GradientPlan
+from sparcl_lite.engine.operations import Drop, Multiply, Operation
 
 GROUP_BYTES = 6_000_000  # of one feature map: blocks of samples are processed together up to this size
-NO_FACTORS, NO_MAP = np.empty((0, 0), np.float32), np.empty(0, np.float32)
+NOTHING = np.empty(0, np.float32)
 
 
-class State:
-    """What a pass keeps of one unit: its convolution's output, and its batch norm as seen by each sample."""
+class Workspace:
+    """What passes of so many blocks use in turn: expressions, gradients, sums."""
 
-    def __init__(self, unit: Unit, blocks: int, level: int):
-        self.unit, self.level, shape = unit, level, unit.convolution.shape
-        self.z = aligned(blocks * unit.convolution.output_block)
-        self.scale, self.shift = (aligned(shape.outputs, blocks * WIDTH) for _ in range(2))
-        self.size = (shape.outputs, shape.out_rows, shape.out_columns)
-        self.mean = self.inverse = NO_FACTORS
-        self.d_weight, self.d_bias = np.empty(shape.outputs, np.float32), np.empty(shape.outputs, np.float32)
+    def __init__(self, graph: Graph, capacity: int, *, inputs_train: bool):
+        self.graph, self.capacity, self.inputs_train = graph, capacity, inputs_train
+        self.plan = GradientPlan(graph, capacity, inputs_train=inputs_train)
+        self.gradients = aligned(self.plan.size)
+        self.groups = [self._group(stage) for stage in graph.stages]
+        xs, dzs, partials, sums = [0], [m.floats(capacity) for m in graph.inputs if inputs_train], [0], [0]
+        for stage, group in zip(graph.stages, self.groups, strict=True):
+            like = stage.expression.like
+            xs.append(like.floats(group, stage.border))
+            sums.append(len(stage.expression.affines) * like.channels * 2 * capacity * WIDTH)
+            for op in stage.operations:
+                if op.y is not None:
+                    dzs.append(op.y.floats(group, op.layer.shape.gradient_border if op.layer else 0))
+                    partials.append(op.y.channels * 2 * WIDTH * capacity * (op.layer.parts if op.layer else 1))
+        for m in graph.inputs:
+            partials.append(m.channels * 2 * WIDTH * capacity)
+        most = max((len(stage.operations) for stage in graph.stages), default=1)
+        self.x, self.dz, self.sums = aligned(max(xs)), aligned(max(dzs)), aligned(max(sums))
+        self.partials = [aligned(max(partials)) for _ in range(max(1, most))]
+        affines = [a for stage in graph.stages for a in stage.expression.affines]
+        self.factors = {id(a): aligned(a.map.channels, 3, capacity * WIDTH) for a in affines}
+        self.unit = {a.map.channels: self._unit(a.map.channels) for a in affines}
+
+    def _unit(self, channels: int) -> np.ndarray:
+        factors = aligned(channels, 3, self.capacity * WIDTH)
+        factors[:, 0] = 1
+        return factors
+
+    def _group(self, stage: Stage) -> int:
+        like = stage.expression.like
+        if like.flat:
+            return self.capacity
+        sizes = [like.floats(1, stage.border)]
+        sizes += [op.y.floats(1, op.layer.shape.gradient_border) for op in stage.operations if op.layer]
+        return max(1, min(self.capacity, GROUP_BYTES // (4 * max(sizes))))
+
+    def gradient(self, expression: Expression) -> np.ndarray | None:
+        """The memory of an expression's gradient; None where nothing behind it trains."""
+        start = self.plan.offsets.get(id(expression))
+        return None if start is None else self.gradients[start : start + expression.like.floats(self.capacity)]
+
+
+class Normed:
+    """An affine map as seen by each sample of a pass."""
+
+    def __init__(self, affine: Affine, capacity: int):
+        self.affine, channels = affine, affine.map.channels
+        self.scale, self.shift = (aligned(channels, capacity * WIDTH) for _ in range(2))
+        self.mean = self.inverse = np.empty((0, 0), np.float32)
+        self.ones, self.zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+        self.d_weight, self.d_bias, self.d_offset = (np.empty(channels, np.float32) for _ in range(3))
+
+    @property
+    def trivial(self) -> bool:
+        """Whether it is the map itself."""
+        return self.affine.norm is None and self.affine.biased is None
+
+    @property
+    def of_batch(self) -> bool:
+        """Whether statistics are the batch's."""
+        norm = self.affine.norm
+        return norm is not None and (norm.training or norm.running_mean is None)
+
+    @property
+    def offset(self) -> np.ndarray:
+        """The bias that is added in front of the batch norm."""
+        return self.zeros if self.affine.biased is None else self.affine.biased.bias.detach().numpy()
+
+    @property
+    def weight_and_bias(self) -> tuple[np.ndarray, np.ndarray]:
+        """Factor and summand of each channel."""
+        norm = self.affine.norm
+        if norm is None:
+            return self.ones, self.offset
+        if norm.weight is None:
+            return self.ones, self.zeros
+        return norm.weight.detach().numpy(), norm.bias.detach().numpy()
+
+    def begin(self, partial: np.ndarray, parts: int, chunk_of: np.ndarray, sizes: np.ndarray) -> None:
+        """Take statistics, and set scale and shift."""
+        norm, channels, chunks = self.affine.norm, len(self.ones), len(sizes)
+        if norm is None:
+            self.mean, self.inverse = np.zeros((channels, chunks), np.float32), np.ones((channels, chunks), np.float32)
+        elif self.of_batch:
+            self.mean, self.inverse = (np.empty((channels, chunks), np.float32) for _ in range(2))
+            keeps = norm.training and norm.running_mean is not None
+            running = (norm.running_mean.numpy(), norm.running_var.numpy()) if keeps else (NOTHING, NOTHING)
+            momenta = _momenta(norm, chunks) if keeps else np.zeros(chunks)
+            pointwise.statistics(
+                partial, parts, chunk_of, sizes, self.offset, running, (momenta, norm.eps), self.mean, self.inverse
+            )
+        else:
+            mean, variance = norm.running_mean.numpy() - self.offset, norm.running_var.numpy()
+            self.mean = np.repeat(mean[:, None], chunks, 1)
+            self.inverse = np.repeat(1 / np.sqrt(variance + norm.eps)[:, None], chunks, 1).astype(np.float32)
+        pointwise.coefficients(self.mean, self.inverse, *self.weight_and_bias, chunk_of, self.scale, self.shift)
+
+
+def _momenta(norm: nn.Module, chunks: int) -> np.ndarray:
+    """The weight of each chunk in the running statistics, as if chunks were passes one after the other."""
+    seen = 0
+    if norm.num_batches_tracked is not None:
+        seen = int(norm.num_batches_tracked)
+        norm.num_batches_tracked += chunks
+    if norm.momentum is None:  # the mean of all batches
+        return 1 / (seen + 1 + np.arange(chunks))
+    return np.full(chunks, float(norm.momentum))
 
 
 class Pass:
-    """One forward pass and its backward pass, for up to `samples` samples; the memory serves again and again."""
+    """One forward pass and its backward passes, for up to `capacity` blocks; the memory serves again and again."""
 
-    def __init__(self, trunk: Trunk, samples: int):
-        self.trunk, self.capacity = trunk, blocks_for(samples)
+    def __init__(self, workspace: Workspace):
+        self.space, self.graph, self.capacity = workspace, workspace.graph, workspace.capacity
+        made = [op.y for stage in self.graph.stages for op in stage.operations if op.y is not None]
+        self.maps = {m: aligned(m.floats(self.capacity)) for m in (*self.graph.inputs, *made)}
+        affines = [a for stage in self.graph.stages for a in stage.expression.affines]
+        self.normed = {a: Normed(a, self.capacity) for a in affines}
         self.chunk_of = np.full(self.capacity * WIDTH, -1, np.int64)
-        self._make_states()
-        layers = [u.convolution for u in trunk.units]
-        largest = max(self._group(c) * max(c.input_block, c.gradient_block) for c in layers)
-        self.x, self.dz, self.dz_shortcut = (aligned(largest) for _ in range(3))
-        widest = max(c.shape.outputs for c in layers)
-        sums = max(self.capacity * c.parts * c.shape.outputs for c in layers)
-        self.partial, self.partial_shortcut = (aligned(sums * 2 * WIDTH) for _ in range(2))
-        self.sums = aligned(widest * 2 * self.capacity * WIDTH)
-        self.factors, self.factors_shortcut = (aligned(widest * 3 * self.capacity * WIDTH) for _ in range(2))
+        self.noise: dict[Operation, np.ndarray] = {}
+        self.outputs: list[np.ndarray] = []
+        self.output_gradients: list[np.ndarray] = []
+        self._token = np.empty(0)
+        self._places: dict[tuple[Map, int], tuple[int, int]] = {}
 
-    def _make_states(self) -> None:
-        """States, and memory for the gradients of activations: two buffers for each size of feature map ("level").
+    @property
+    def busy(self) -> bool:
+        """Whether a graph of autograd may still run the backward pass."""
+        return sys.getrefcount(self._token) > FREE_REFERENCES
 
-        A level's second buffer shares its memory with the buffers of all later levels: the backward pass has finished
-        with those levels before it needs that buffer.
-        """
-        self.states, sizes = {}, []
-        for unit in self.trunk.units:
-            size = self.capacity * unit.convolution.output_block
-            if not sizes or size != sizes[-1]:
-                sizes.append(size)
-            self.states[id(unit)] = State(unit, self.capacity, len(sizes) - 1)
-        lengths = [0]
-        for size in reversed(sizes):
-            lengths.append(size + max(size, lengths[-1]))
-        memory, start = aligned(lengths[-1]), 0
-        self.gradients = []
-        for size in sizes:
-            self.gradients.append((memory[start : start + size], memory[start + size : start + 2 * size]))
-            start += size
+    def token(self) -> Tensor:
+        """What autograd saves for as long as a backward pass may come."""
+        return torch.from_numpy(self._token)
 
-    def _group(self, convolution: SparseConvolution) -> int:
-        size = 4 * max(convolution.input_block, convolution.gradient_block)
-        return max(1, min(self.capacity, GROUP_BYTES // size))
+    def place(self, m: Map, border: int = 0) -> tuple[int, int]:
+        """Floats between blocks and between channels of a map as it is stored here."""
+        if (m, border) not in self._places:
+            self._places[m, border] = m.place(self.capacity, border)
+        return self._places[m, border]
 
-    def _groups(self, unit: Unit) -> Iterator[tuple[int, int]]:
+    def holds(self, samples: int, *, inputs_train: bool) -> bool:
+        """Whether there is memory for so many samples, and for gradients of the inputs if they train."""
+        return blocks_for(samples) <= self.capacity and inputs_train <= self.space.inputs_train
+
+    def _groups(self, number: int) -> Iterator[tuple[int, int]]:
         """(first block, number of blocks) of the groups that are processed together."""
-        step = self._group(unit.convolution)
+        step = self.space.groups[number]
         for first in range(0, self.used, step):
             yield first, min(step, self.used - first)
 
-    def holds(self, samples: int) -> bool:
-        """Whether there is memory for so many samples."""
-        return blocks_for(samples) <= self.capacity
+    # ---- forward ----------------------------------------------------------------------------------------------------
 
-    def try_products(self, unit: Unit) -> None:
-        """Run the three products of a unit once, on whatever the memory holds, to time them."""
-        convolution, self.used = unit.convolution, self.capacity
-        first, count = next(self._groups(unit))
-        x, dz = self.x[: count * convolution.input_block], self.dz[: count * convolution.gradient_block]
-        self._convolve(unit, x, first, count, self.partial)
-        if unit is not self.trunk.stem:
-            convolution.input_gradient(dz, self.gradients[0][0], first, count, False)
-        convolution.weight_gradient(x, dz, count, False)
-
-    # ---- forward ------------------------------------------------------------------------------------------------
-
-    def forward(self, images: np.ndarray, chunks: tuple[int, ...], features: np.ndarray) -> None:
-        """features `(N, C)` of images `(N, C, H, W)`; `chunks` sum to N and keep separate statistics."""
-        self.images, self.used, self.chunks = images, blocks_for(len(images)), chunks
+    def forward(self, inputs: list[np.ndarray], chunks: tuple[int, ...], outputs: list[np.ndarray]) -> None:
+        """Outputs of inputs `(N, ...)`; `chunks` sum to N and keep separate batch statistics."""
+        self.used, self.chunks, self.outputs = blocks_for(len(inputs[0])), np.array(chunks, float), outputs
         self.chunk_of[:] = -1
-        self.chunk_of[: len(images)] = np.repeat(np.arange(len(chunks)), chunks)
-        stem = self.trunk.stem
-        for first, count in self._groups(stem):
-            self._convolve(stem, self._input(first, count), first, count, self.partial)
-        self._normalise(stem, self.partial)
-        for number, block in enumerate(self.trunk.blocks):
-            for first, count in self._groups(block.first):
-                x = self._output_of(number, first, count)
-                self._convolve(block.first, x, first, count, self.partial)
-                if block.shortcut:
-                    self._convolve(block.shortcut, x, first, count, self.partial_shortcut)
-            self._normalise(block.first, self.partial)
-            if block.shortcut:
-                self._normalise(block.shortcut, self.partial_shortcut)
-            for first, count in self._groups(block.second):
-                self._convolve(block.second, self._inner(block, first, count), first, count, self.partial)
-            self._normalise(block.second, self.partial)
-        last = self.trunk.blocks[-1].second
-        for first, count in self._groups(last):
-            y = self._output_of(len(self.trunk.blocks), first, count)
-            pool(y, features, first, *self.states[id(last)].size[1:])
+        self.chunk_of[: len(inputs[0])] = np.repeat(np.arange(len(chunks)), chunks)
+        self._draw(len(inputs[0]))
+        for m, values in zip(self.graph.inputs, inputs, strict=True):
+            pack(values.reshape(-1, m.channels, m.rows, m.columns), self.maps[m], self.place(m), self.used)
+            self._finish(m, None)
+        for number, stage in enumerate(self.graph.stages):
+            for first, count in self._groups(number) if stage.operations else ():
+                x = self._value(stage.expression, stage.border, first, count)
+                for operation in stage.operations:
+                    operation.forward(self, x, first, count)
+            for operation in stage.operations:
+                if operation.y is not None:
+                    self._finish(operation.y, operation)
+        self.outputs = []
 
-    def _input(self, first: int, count: int) -> np.ndarray:
-        x = self.x[: count * self.trunk.stem.convolution.input_block]
-        pack(self.images, x, first)
+    def _draw(self, samples: int) -> None:
+        self.noise = {}
+        for stage in self.graph.stages:
+            for operation in stage.operations:
+                if isinstance(operation, Drop) and (noise := operation.draw(samples)) is not None:
+                    packed = self.noise[operation] = aligned(operation.y.floats(self.capacity))
+                    pack(noise, packed, self.place(operation.y), self.used)
+
+    def partial_of(self, operation: Multiply, first: int, count: int) -> np.ndarray:
+        """Where sums of these blocks go; empty where no batch norm wants them."""
+        if operation.flat or not any(self.normed[a].of_batch for a, _ in operation.y.readers):
+            return NO_SUMS
+        parts = operation.layer.parts
+        return self._partial(operation, parts)[first * parts : (first + count) * parts]
+
+    def _partial(self, operation: Operation | None, parts: int, m: Map | None = None) -> np.ndarray:
+        m, number = m or operation.y, operation.number if operation else 0
+        shape = (self.used * parts, m.channels, 2, WIDTH)
+        return self.space.partials[number][: np.prod(shape)].reshape(shape)
+
+    def _finish(self, m: Map, operation: Operation | None) -> None:
+        """A map is complete: what its batch norms make of it."""
+        partial, parts = NO_SUMS, 1
+        if any(self.normed[a].of_batch for a, _ in m.readers):
+            if isinstance(operation, Multiply) and not m.flat:
+                parts = operation.layer.parts
+                partial = self._partial(operation, parts)
+            else:
+                partial = self._partial(operation, 1, m)
+                pointwise.map_sums(self.maps[m], self.place(m), m.rows * m.columns, partial)
+        for affine, _ in m.readers:
+            self.normed[affine].begin(partial, parts, self.chunk_of, self.chunks * (m.rows * m.columns))
+
+    def _value(self, expression: Expression, border: int, first: int, count: int) -> np.ndarray:
+        """An expression's value with a border, from block `first` on."""
+        like = expression.like
+        x = self.space.x[: like.floats(self.capacity if like.flat else count, border)]
+        self._evaluate(expression, x, border, first, count)
         return x
 
-    def _convolve(self, unit: Unit, x: np.ndarray, first: int, count: int, partial: np.ndarray) -> None:
-        unit.convolution.forward(x, self.states[id(unit)].z, first, count, self._partial(unit, partial))
+    def _evaluate(self, expression: Expression, x: np.ndarray, border: int, first: int, count: int) -> None:
+        onto = expression.inner is not None
+        if onto:
+            self._evaluate(expression.inner, x, border, first, count)
+        affines = expression.affines
+        like, pairs = expression.like, [affines[i : i + 2] for i in range(0, len(affines), 2)]
+        size = (like.channels, like.rows, like.columns, border)
+        for number, pair in enumerate(pairs):
+            low, high = expression.bounds if number == len(pairs) - 1 else FREE
+            (z, scale, shift), (other, *more) = (self._read(a) for a in (*pair, None)[:2])
+            pointwise.activate(
+                z, scale, shift, other, *more, self.place(like), x, self.place(like, border), size, first, count,
+                onto, (np.float32(low), np.float32(high)),
+            )  # fmt: skip
+            onto = True
 
-    def _partial(self, unit: Unit, partial: np.ndarray) -> np.ndarray:
-        convolution = unit.convolution
-        shape = (self.used * convolution.parts, convolution.shape.outputs, 2, WIDTH)
-        return partial[: np.prod(shape)].reshape(shape)
+    def _read(self, affine: Affine | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if affine is None:
+            return NOTHING, NO_FACTORS, NO_FACTORS
+        normed = self.normed[affine]
+        return self.maps[affine.map], normed.scale, normed.shift
 
-    def _normalise(self, unit: Unit, partial: np.ndarray) -> None:
-        """The statistics that the unit's batch norm uses, and what they make of scale and shift."""
-        norm, state = unit.norm, self.states[id(unit)]
-        self.sizes = np.array(self.chunks, float) * np.prod(state.size[1:])
-        running_mean, running_variance = norm.running_mean.numpy(), norm.running_var.numpy()
-        if norm.training:
-            state.mean, state.inverse = (np.empty((state.size[0], len(self.chunks)), np.float32) for _ in range(2))
-            moving = (running_mean, running_variance, norm.momentum, norm.eps)
-            partial = self._partial(unit, partial)
-            norms.statistics(
-                partial, unit.convolution.parts, self.chunk_of, self.sizes, moving, state.mean, state.inverse
+    # ---- backward ---------------------------------------------------------------------------------------------------
+
+    def backward(self, output_gradients: list[np.ndarray], first_stage: int = 0) -> None:
+        """Leaves gradients in `normed` and in the layers' `gradient`, of all stages down to `first_stage`."""
+        self.output_gradients = output_gradients
+        written: set[int] = set()
+        for number in reversed(range(first_stage, len(self.graph.stages))):
+            stage = self.graph.stages[number]
+            expression, d = stage.expression, self.space.gradient(stage.expression)
+            for first, count in self._groups(number):
+                x = self._value(expression, stage.border, first, count)
+                add = id(expression) in written
+                for operation in stage.operations:
+                    operation.backward(self, x, first, count, d, add)
+                    add = True
+                if d is not None:
+                    self._sum(expression, d, x, stage.border, first, count)
+            if d is not None:
+                self._factor(expression)
+                if expression.inner is not None:
+                    self._pass_on(expression, d, written)
+        self.output_gradients = []
+
+    def _sum(self, expression: Expression, d: np.ndarray, x: np.ndarray, border: int, first: int, count: int) -> None:
+        """The gradient that passes the bounds, and its sums for batch norms and biases."""
+        like = expression.like
+        size, masked = (like.channels, like.rows, like.columns, border), expression.bounds != FREE
+        low, high = expression.bounds
+        for number, affine in enumerate(expression.affines):
+            if masked or not self.normed[affine].trivial:
+                pointwise.gradient_sums(
+                    d, self.maps[affine.map], self.normed[affine].scale, self.place(like), x,
+                    self.place(like, border), size, self._sums(number, like), first, count, masked,
+                    (np.float32(low), np.float32(high)),
+                )  # fmt: skip
+            masked = False
+
+    def _sums(self, number: int, like: Map) -> np.ndarray:
+        shape = (like.channels, 2, self.capacity * WIDTH)
+        size = int(np.prod(shape))
+        return self.space.sums[number * size : (number + 1) * size].reshape(shape)
+
+    def _factor(self, expression: Expression) -> None:
+        """From the sums: the gradients of batch norms and biases, and the factors of the maps' gradients."""
+        for number, affine in enumerate(expression.affines):
+            normed = self.normed[affine]
+            if not normed.trivial:
+                sizes = self.chunks * (affine.map.rows * affine.map.columns)
+                pointwise.gradient_coefficients(
+                    self._sums(number, expression.like), self.chunk_of, sizes, normed.mean, normed.inverse,
+                    normed.weight_and_bias[0], normed.of_batch, self.space.factors[id(affine)],
+                    normed.d_weight, normed.d_bias, normed.d_offset,
+                )  # fmt: skip
+
+    def _pass_on(self, expression: Expression, d: np.ndarray, written: set[int]) -> None:
+        """The gradient of a sum is that of the expression in it, too."""
+        inner = expression.inner
+        to = self.space.gradient(inner)
+        if to is None:
+            return
+        if id(expression) not in self.space.plan.shares:
+            if id(inner) in written:
+                to += d
+            else:
+                to[:] = d
+        written.add(id(inner))
+
+    def gradient_of(self, m: Map, first: int, count: int, border: int) -> np.ndarray:
+        """The gradient of a map with a border, from block `first` on, from those of all that reads it."""
+        dz = self.space.dz[: m.floats(self.capacity if m.flat else count, border)]
+        size, add = (m.channels, m.rows, m.columns, border), False
+        for affine, expression in m.readers:
+            d = self.space.gradient(expression)
+            if d is None:
+                continue
+            factors = self.space.unit[m.channels] if self.normed[affine].trivial else self.space.factors[id(affine)]
+            pointwise.input_gradient(
+                d, self.maps[m], factors, self.place(m), dz, self.place(m, border), size, first, count, add
             )
-            norm.num_batches_tracked += len(self.chunks)
-        else:
-            state.mean = np.repeat(running_mean[:, None], len(self.chunks), 1)
-            state.inverse = np.repeat(1 / np.sqrt(running_variance + norm.eps)[:, None], len(self.chunks), 1)
-        norms.coefficients(state.mean, state.inverse, *_affine(norm), self.chunk_of, state.scale, state.shift)
-
-    # ---- activations, computed where they are needed ------------------------------------------------------------
-
-    def _output_of(self, number: int, first: int, count: int) -> np.ndarray:
-        """The output of the first so many residual blocks (0: of the stem), with a border."""
-        if number == 0:
-            return self._activate(norms.RELU, self.trunk.stem, first, count)
-        block = self.trunk.blocks[number - 1]
-        if block.shortcut:
-            return self._activate(norms.PROJECTED, block.second, first, count, self.states[id(block.shortcut)])
-        self._output_of(number - 1, first, count)
-        return self._activate(norms.IDENTITY, block.second, first, count)
-
-    def _inner(self, block: Block, first: int, count: int) -> np.ndarray:
-        return self._activate(norms.RELU, block.first, first, count)
-
-    def _activate(self, kind: int, unit: Unit, first: int, count: int, other: State | None = None) -> np.ndarray:
-        state, y = self.states[id(unit)], self.x[: count * unit.convolution.gradient_block]
-        more = (other.z, other.scale, other.shift) if other else (y, NO_FACTORS, NO_FACTORS)
-        norms.activate(kind, state.z, state.scale, state.shift, *more, y, first, *state.size)
-        return y
-
-    # ---- backward -----------------------------------------------------------------------------------------------
-
-    def backward(self, d_features: np.ndarray) -> None:
-        """Leaves the gradients in the states' `d_weight` and `d_bias` and in the convolutions' `gradient`."""
-        blocks = self.trunk.blocks
-        last = self.states[id(blocks[-1].second)]
-        dy = self.gradients[last.level][0]
-        spread(d_features, dy[: self.used * last.unit.convolution.output_block], last.size[1] * last.size[2])
-        for first, count in self._groups(last.unit):
-            self._through_relu(last, dy, self._output_of(len(blocks), first, count), first, count)
-        for number in reversed(range(len(blocks))):
-            dy = self._block_backward(number, dy)
-        stem = self.trunk.stem
-        self._factors(self.states[id(stem)], self.factors)
-        for first, count in self._groups(stem):
-            dz = self._before_norm(stem, dy, self.factors, self.dz, first, count)
-            stem.convolution.weight_gradient(self._input(first, count), dz, count, first > 0)
-
-    def _block_backward(self, number: int, dy: np.ndarray) -> np.ndarray:
-        """The gradient at a block's input, before the ReLU in front of it, from the gradient at the block's output."""
-        block = self.trunk.blocks[number]
-        inner, second = self.states[id(block.first)], self.states[id(block.second)]
-        d_inner = self.gradients[inner.level][1]
-        self._factors(second, self.factors)
-        for first, count in self._groups(block.second):
-            dz = self._before_norm(block.second, dy, self.factors, self.dz, first, count)
-            block.second.convolution.weight_gradient(self._inner(block, first, count), dz, count, first > 0)
-            block.second.convolution.input_gradient(dz, d_inner, first, count, False)
-            self._sum(norms.FROM_INPUT, inner, d_inner, NO_MAP, first, count)
-        self._factors(inner, self.factors)
-        dx = dy
-        if block.shortcut:
-            shortcut = self.states[id(block.shortcut)]
-            self._sum(norms.ALL, shortcut, dy, NO_MAP, 0, self.used)
-            self._factors(shortcut, self.factors_shortcut)
-            dx = self.gradients[self._before(number).level][0]
-        for first, count in self._groups(block.first):
-            self._enter_block(number, dy, d_inner, dx, first, count)
-        return dx
-
-    def _enter_block(
-        self, number: int, dy: np.ndarray, d_inner: np.ndarray, dx: np.ndarray, first: int, count: int
-    ) -> None:
-        """Backward pass of the first convolution, the shortcut and the ReLU in front of them."""
-        block, before = self.trunk.blocks[number], self._before(number)
-        x = self._output_of(number, first, count)
-        dz = self._before_norm(block.first, d_inner, self.factors, self.dz, first, count)
-        block.first.convolution.weight_gradient(x, dz, count, first > 0)
-        block.first.convolution.input_gradient(dz, dx, first, count, block.shortcut is None)
-        if block.shortcut:
-            dz = self._before_norm(block.shortcut, dy, self.factors_shortcut, self.dz_shortcut, first, count)
-            block.shortcut.convolution.weight_gradient(x, dz, count, first > 0)
-            block.shortcut.convolution.input_gradient(dz, dx, first, count, True)
-        self._through_relu(before, dx, x, first, count)
-
-    def _before(self, number: int) -> State:
-        """The state of the last unit before a block."""
-        return self.states[id(self.trunk.blocks[number - 1].second if number else self.trunk.stem)]
-
-    def _through_relu(self, state: State, dy: np.ndarray, y: np.ndarray, first: int, count: int) -> None:
-        self._sum(norms.FROM_OUTPUT, state, dy, y, first, count)
-
-    def _sum(self, passes: int, state: State, dy: np.ndarray, y: np.ndarray, first: int, count: int) -> None:
-        norms.gradient_sums(
-            passes,
-            dy,
-            state.z,
-            state.scale,
-            state.shift,
-            y,
-            self._shaped(self.sums, state, 2),
-            first,
-            count,
-            *state.size,
-        )
-
-    def _shaped(self, memory: np.ndarray, state: State, numbers: int) -> np.ndarray:
-        shape = (state.size[0], numbers, self.capacity * WIDTH)
-        return memory[: np.prod(shape)].reshape(shape)
-
-    def _factors(self, state: State, factors: np.ndarray) -> None:
-        """From the sums of a unit's gradient: the gradients of its batch norm, and the factors of dz."""
-        norm = state.unit.norm
-        sizes = np.array(self.chunks, float) * np.prod(state.size[1:])
-        norms.gradient_coefficients(
-            self._shaped(self.sums, state, 2), self.chunk_of, sizes, state.mean, state.inverse, _affine(norm)[0],
-            norm.training, self._shaped(factors, state, 3), state.d_weight, state.d_bias,
-        )  # fmt: skip
-
-    def _before_norm(
-        self, unit: Unit, dy: np.ndarray, factors: np.ndarray, memory: np.ndarray, first: int, count: int
-    ) -> np.ndarray:
-        """The gradient at a convolution's output, with a border, from the gradient at its batch norm's output."""
-        state = self.states[id(unit)]
-        dz = memory[: count * unit.convolution.gradient_block]
-        norms.input_gradient(dy, state.z, self._shaped(factors, state, 3), dz, first, *state.size)
+            add = True
         return dz
 
+    def product(self, number: int, layer: SparseLayer, product: str) -> Callable[[], None]:
+        """A call that runs one product of a layer of a stage once, on whatever the memory holds, to time it."""
+        self.used = self.capacity
+        stage = self.graph.stages[number]
+        operation = next(op for op in stage.operations if op.layer is layer)
+        first, count = next(self._groups(number))
+        like, shape = stage.expression.like, layer.shape
+        x = self.space.x[: like.floats(self.capacity if like.flat else count, stage.border)]
+        dz = self.space.dz[: operation.y.floats(self.capacity if like.flat else count, shape.gradient_border)]
+        dx = aligned(like.floats(self.capacity)) if product == "input_gradient" else NOTHING
+        return {
+            "forward": lambda: layer.forward(x, self.maps[operation.y], first, count, NO_SUMS),
+            "input_gradient": lambda: layer.input_gradient(dz, dx, first, count, False),
+            "weight_gradient": lambda: layer.weight_gradient(x, dz, count, False),
+        }[product]
 
-def _affine(norm: nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
-    return norm.weight.detach().numpy(), norm.bias.detach().numpy()
+    def input_gradient(self, m: Map, values: np.ndarray) -> None:
+        """The gradient of an input `(N, ...)`."""
+        dz = self.gradient_of(m, 0, self.used, 0)
+        unpack(dz, self.place(m), 0, 0, self.used, values.reshape(-1, m.channels, m.rows, m.columns))
+
+
+class _Holder:
+    def __init__(self) -> None:
+        self.token = np.empty(0)
+
+    def references(self) -> int:
+        """Those that the holder and this question have."""
+        return sys.getrefcount(self.token)
+
+
+NO_FACTORS = np.empty((0, 0), np.float32)
+FREE_REFERENCES = _Holder().references()

@@ -14,21 +14,25 @@ from sparcl_lite.engine.kernels.simd import WIDTH, add_to, has_wide_registers, s
 PARTS = 4  # pieces that the rows of a block are cut into: the units of work, whatever the number of threads
 
 #: Tiles (rows, columns): up to 16 positions, half of the 512-bit registers; fewer where a vector takes several.
-SHAPES = ((1, 16), (2, 8), (1, 8), (2, 7), (1, 7), (4, 4), (1, 4), (1, 2), (1, 1))
-USED = range(len(SHAPES)) if has_wide_registers() else (4, 6, 7, 8)
+WIDE = ((1, 16), (2, 8), (1, 8), (2, 7), (1, 7), (4, 4), (1, 4), (1, 2), (1, 1))
+TILES = WIDE if has_wide_registers() else ((1, 7), (1, 4), (1, 2), (1, 1))
 
 
 def cut(width: int) -> np.ndarray:
-    """(rows, columns) of the tiles that a row of so many positions is cut into, left to right.
+    """The tiles that a row of so many positions is cut into, left to right: (rows, columns, kind, kind of one row).
 
     As wide as possible, and as tall as the registers allow; the last rows of a feature map may take tiles of one row.
     """
-    shapes = sorted((SHAPES[i] for i in USED), key=lambda shape: (-shape[1], -shape[0]))
+    shapes = sorted(TILES, key=lambda shape: (-shape[1], -shape[0]))
     for rows, columns in shapes:
         if width % columns == 0 and columns >= min(4, width):
-            return np.array([(rows, columns)] * (width // columns))
+            return np.array([_tile(rows, columns)] * (width // columns))
     rows, columns = next(shape for shape in shapes if shape[1] <= width)
-    return np.concatenate([[(rows, columns)], cut(width - columns)])
+    return np.concatenate([[_tile(rows, columns)], cut(width - columns)])
+
+
+def _tile(rows: int, columns: int) -> tuple[int, int, int, int]:
+    return rows, columns, TILES.index((rows, columns)), TILES.index((1, columns))
 
 
 def _functions(rows: int, cols: int, step: int):
@@ -39,7 +43,10 @@ def _functions(rows: int, cols: int, step: int):
     multiply_tile, dot, add_four_dots = (near if step == 1 else far)[3:]
 
     @njit(**OPTIONS)
-    def product(x, base, x_row, starts, offsets, values, first, last, y, place, y_channel, y_row, y_step, add, sums_at):
+    def product(_, arguments):
+        x, base, x_row, starts, offsets, values, first, last, y, place, y_channel, y_row, y_step, add, sums_at = (
+            arguments
+        )
         partial, spot = sums_at
         for o in range(first, last):
             where = place + o * y_channel
@@ -57,7 +64,8 @@ def _functions(rows: int, cols: int, step: int):
                 add_to(partial, spot + o * 2 * WIDTH + WIDTH, squares)
 
     @njit(**OPTIONS)
-    def dots(x, base, x_row, starts, offsets, first, last, z, place, z_channel, z_row, out):
+    def dots(_, arguments):
+        x, base, x_row, starts, offsets, first, last, z, place, z_channel, z_row, out = arguments
         for o in range(first, last):
             tile = read(z, place + o * z_channel, z_row)
             fours = starts[o] + (starts[o + 1] - starts[o]) // 4 * 4
@@ -69,110 +77,26 @@ def _functions(rows: int, cols: int, step: int):
     return product, dots
 
 
-_product_1x16_1, _dots_1x16_1 = _functions(1, 16, 1)
-_product_1x16_2, _dots_1x16_2 = _functions(1, 16, 2)
-_product_2x8_1, _dots_2x8_1 = _functions(2, 8, 1)
-_product_2x8_2, _dots_2x8_2 = _functions(2, 8, 2)
-_product_1x8_1, _dots_1x8_1 = _functions(1, 8, 1)
-_product_1x8_2, _dots_1x8_2 = _functions(1, 8, 2)
-_product_2x7_1, _dots_2x7_1 = _functions(2, 7, 1)
-_product_2x7_2, _dots_2x7_2 = _functions(2, 7, 2)
-_product_1x7_1, _dots_1x7_1 = _functions(1, 7, 1)
-_product_1x7_2, _dots_1x7_2 = _functions(1, 7, 2)
-_product_4x4_1, _dots_4x4_1 = _functions(4, 4, 1)
-_product_4x4_2, _dots_4x4_2 = _functions(4, 4, 2)
-_product_1x4_1, _dots_1x4_1 = _functions(1, 4, 1)
-_product_1x4_2, _dots_1x4_2 = _functions(1, 4, 2)
-_product_1x2_1, _dots_1x2_1 = _functions(1, 2, 1)
-_product_1x2_2, _dots_1x2_2 = _functions(1, 2, 2)
-_product_1x1_1, _dots_1x1_1 = _functions(1, 1, 1)
-_product_1x1_2, _dots_1x1_2 = _functions(1, 1, 2)
+def _chosen(functions: list):
+    """One function that calls the one with a given number: each tile is code of its own."""
+    first, *others = functions
+    if not others:
+        return first
+    other = _chosen(others)
+
+    @njit(**OPTIONS)
+    def chosen(number, arguments):
+        if number == 0:
+            first(0, arguments)
+        else:
+            other(number - 1, arguments)
+
+    return chosen
 
 
-@njit(**OPTIONS)
-def _product(rows, cols, step, arguments):
-    """The product on a tile of this shape: each is code of its own."""
-    if step == 1:
-        if cols == 16:
-            _product_1x16_1(*arguments)
-        elif cols == 8 and rows == 2:
-            _product_2x8_1(*arguments)
-        elif cols == 8 and rows == 1:
-            _product_1x8_1(*arguments)
-        elif cols == 7 and rows == 2:
-            _product_2x7_1(*arguments)
-        elif cols == 7 and rows == 1:
-            _product_1x7_1(*arguments)
-        elif cols == 4 and rows == 4:
-            _product_4x4_1(*arguments)
-        elif cols == 4 and rows == 1:
-            _product_1x4_1(*arguments)
-        elif cols == 2:
-            _product_1x2_1(*arguments)
-        else:
-            _product_1x1_1(*arguments)
-    else:
-        if cols == 16:
-            _product_1x16_2(*arguments)
-        elif cols == 8 and rows == 2:
-            _product_2x8_2(*arguments)
-        elif cols == 8 and rows == 1:
-            _product_1x8_2(*arguments)
-        elif cols == 7 and rows == 2:
-            _product_2x7_2(*arguments)
-        elif cols == 7 and rows == 1:
-            _product_1x7_2(*arguments)
-        elif cols == 4 and rows == 4:
-            _product_4x4_2(*arguments)
-        elif cols == 4 and rows == 1:
-            _product_1x4_2(*arguments)
-        elif cols == 2:
-            _product_1x2_2(*arguments)
-        else:
-            _product_1x1_2(*arguments)
-
-
-@njit(**OPTIONS)
-def _dots(rows, cols, step, arguments):
-    """The product on a tile of this shape: each is code of its own."""
-    if step == 1:
-        if cols == 16:
-            _dots_1x16_1(*arguments)
-        elif cols == 8 and rows == 2:
-            _dots_2x8_1(*arguments)
-        elif cols == 8 and rows == 1:
-            _dots_1x8_1(*arguments)
-        elif cols == 7 and rows == 2:
-            _dots_2x7_1(*arguments)
-        elif cols == 7 and rows == 1:
-            _dots_1x7_1(*arguments)
-        elif cols == 4 and rows == 4:
-            _dots_4x4_1(*arguments)
-        elif cols == 4 and rows == 1:
-            _dots_1x4_1(*arguments)
-        elif cols == 2:
-            _dots_1x2_1(*arguments)
-        else:
-            _dots_1x1_1(*arguments)
-    else:
-        if cols == 16:
-            _dots_1x16_2(*arguments)
-        elif cols == 8 and rows == 2:
-            _dots_2x8_2(*arguments)
-        elif cols == 8 and rows == 1:
-            _dots_1x8_2(*arguments)
-        elif cols == 7 and rows == 2:
-            _dots_2x7_2(*arguments)
-        elif cols == 7 and rows == 1:
-            _dots_1x7_2(*arguments)
-        elif cols == 4 and rows == 4:
-            _dots_4x4_2(*arguments)
-        elif cols == 4 and rows == 1:
-            _dots_1x4_2(*arguments)
-        elif cols == 2:
-            _dots_1x2_2(*arguments)
-        else:
-            _dots_1x1_2(*arguments)
+KINDS = len(TILES)
+_FUNCTIONS = [_functions(*tile, step) for step in (1, 2) for tile in TILES]
+_product, _dots = (_chosen(list(kind)) for kind in zip(*_FUNCTIONS, strict=True))
 
 
 @njit(parallel=True, **CACHED)
@@ -181,7 +105,7 @@ def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, parti
 
     `x_place` is (start, block, row, step) and `y_place` (start, block, row, step, channel): where the first position
     lies and how far apart the next ones are, in floats (steps in positions). `tiling` is (blocks, rows, tallest
-    tile, pieces of the channels, shape of each tile in a row). Sums and sums of squares of y, by sample, are added to
+    tile, pieces of the channels, the tiles of a row as `cut` has them). Sums and sums of squares of y, by sample, are added to
     `partial` `[blocks, parts, channels, 2, 16]` unless it is empty.
     """
     x_start, x_block, x_row, x_step = x_place
@@ -197,13 +121,14 @@ def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, parti
         first, last = channels * piece // pieces, channels * (piece + 1) // pieces
         column = 0
         for tile in range(len(cuts)):
-            height, cols = cuts[tile]
+            height, cols, kind, single = cuts[tile]
             h, end = groups * part // parts * tallest, min(rows, groups * (part + 1) // parts * tallest)
             while h < end:
-                height = height if end - h >= height else 1
+                if end - h < height:
+                    height, kind = 1, single
                 base = x_start + b * x_block + h * x_row + column * x_step * WIDTH
                 place = y_start + b * y_block + h * y_row + column * y_step * WIDTH
-                _product(height, cols, x_step, (
+                _product(kind + (x_step - 1) * KINDS, (
                     x, base, x_row, starts, offsets, values, first, last,
                     y, place, y_channel, y_row, y_step, add, sums_at,
                 ))  # fmt: skip
@@ -228,13 +153,14 @@ def weight_gradient(x, x_place, starts, offsets, shares, z, z_place, tiling, add
         for b in range(blocks):
             column = 0
             for tile in range(len(cuts)):
-                height, cols = cuts[tile]
+                height, cols, kind, single = cuts[tile]
                 h = 0
                 while h < rows:
-                    height = height if rows - h >= height else 1
+                    if rows - h < height:
+                        height, kind = 1, single
                     base = x_start + b * x_block + h * x_row + column * x_step * WIDTH
                     place = z_start + b * z_block + h * z_row + column * WIDTH
-                    _dots(height, cols, x_step, (
+                    _dots(kind + (x_step - 1) * KINDS, (
                         x, base, x_row, starts, offsets, first, last, z, place, z_channel, z_row, out,
                     ))  # fmt: skip
                     h += height

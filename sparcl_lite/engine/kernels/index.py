@@ -13,33 +13,59 @@ EXACT = CACHED | {"fastmath": False}
 
 @dataclass(frozen=True)
 class Shape:
-    """A convolution without bias: 3x3 with padding 1 or 1x1 without, stride 1 or 2, inputs of `rows x columns`."""
+    """A convolution of `rows x columns` inputs with a square kernel; a linear layer is one of 1x1, its blocks a row.
+
+    `border` is the width of the zeros around the input as it is stored, at least `padding`. `channels_last` says in
+    which order the weight lies in memory.
+    """
 
     outputs: int
     inputs: int
     kernel: int
     stride: int
+    padding: int
+    groups: int
     rows: int
     columns: int
+    border: int
+    channels_last: bool
 
     @property
     def out_rows(self) -> int:
         """Rows of the output."""
-        return (self.rows - 1) // self.stride + 1
+        return (self.rows + 2 * self.padding - self.kernel) // self.stride + 1
 
     @property
     def out_columns(self) -> int:
         """Columns of the output."""
-        return (self.columns - 1) // self.stride + 1
+        return (self.columns + 2 * self.padding - self.kernel) // self.stride + 1
+
+    @property
+    def gradient_border(self) -> int:
+        """Zeros that the output's gradient needs around it, so that every input finds all outputs that read it."""
+        before = -(-(self.kernel - 1 - self.padding) // self.stride)
+        below = (self.rows - 1 + self.padding) // self.stride - self.out_rows + 1
+        behind = (self.columns - 1 + self.padding) // self.stride - self.out_columns + 1
+        return max(0, before, below, behind)
+
+    @property
+    def group_inputs(self) -> int:
+        """Input channels that each output channel reads."""
+        return self.inputs // self.groups
 
     @property
     def weights(self) -> int:
         """Entries of the dense weight."""
-        return self.outputs * self.kernel**2 * self.inputs
+        return self.outputs * self.kernel**2 * self.group_inputs
 
     def numbers(self) -> tuple[int, ...]:
-        """All fields, for the kernels below."""
-        return (self.outputs, self.inputs, self.kernel, self.stride, self.rows, self.columns)
+        """All that the kernels below need."""
+        return (
+            self.outputs, self.inputs, self.kernel, self.stride, self.padding, self.groups,
+            self.rows + 2 * self.border, self.columns + 2 * self.border, self.border - self.padding,
+            self.out_rows + 2 * self.gradient_border, self.out_columns + 2 * self.gradient_border,
+            self.gradient_border, int(self.channels_last),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,7 +87,7 @@ class Rows:
 
 
 def forward_rows(mask: np.ndarray, shape: Shape) -> Rows:
-    """Nonzeros by output channel; `mask` is flat, in the order output, kernel row, kernel column, input."""
+    """Nonzeros by output channel; `mask` is flat, in the order of the weight in memory."""
     source = np.flatnonzero(mask).astype(np.int32)
     starts = np.searchsorted(source, np.arange(shape.outputs + 1) * (shape.weights // shape.outputs))
     offsets = np.empty(len(source), np.int32)
@@ -70,9 +96,8 @@ def forward_rows(mask: np.ndarray, shape: Shape) -> Rows:
 
 
 def backward_rows(forward: Rows, shape: Shape) -> Rows:
-    """The same nonzeros by input channel; with stride 2 by parity of row and column first (four groups)."""
-    groups = shape.stride**2
-    starts = np.zeros(groups * shape.inputs + 1, np.int64)
+    """The same nonzeros by input channel; with a stride by phase of row and column first (stride squared groups)."""
+    starts = np.zeros(shape.stride**2 * shape.inputs + 1, np.int64)
     offsets, source = np.empty_like(forward.offsets), np.empty_like(forward.source)
     _transpose(forward.source, shape.numbers(), starts, offsets, source)
     return Rows(starts, offsets, source)
@@ -85,37 +110,48 @@ def places(some: np.ndarray, among: np.ndarray) -> np.ndarray | None:
     return found if there else None
 
 
+@njit(**EXACT)
+def _entry(position, numbers):
+    """Output channel, input channel, kernel row and column of an entry of the flat weight."""
+    outputs, inputs, kernel, groups, channels_last = numbers[0], numbers[1], numbers[2], numbers[5], numbers[12]
+    own = inputs // groups
+    if channels_last:
+        rest, i = divmod(position, own)
+        rest, kw = divmod(rest, kernel)
+        o, kh = divmod(rest, kernel)
+    else:
+        rest, kw = divmod(position, kernel)
+        rest, kh = divmod(rest, kernel)
+        o, i = divmod(rest, own)
+    return o, o // (outputs // groups) * own + i, kh, kw
+
+
 @njit(parallel=True, **EXACT)
 def _forward_offsets(source, numbers, offsets):
-    _, inputs, kernel, _, rows, columns = numbers
-    shift = 0 if kernel == 3 else 1  # a 1x1 kernel sits in the middle of the border's 3x3 neighbourhood
+    height, width, shift = numbers[6], numbers[7], numbers[8]
     for k in prange(source.size):
-        rest, i = divmod(source[k], inputs)
-        rest, kw = divmod(rest, kernel)
-        kh = rest % kernel
-        offsets[k] = ((i * (rows + 2) + kh + shift) * (columns + 2) + kw + shift) * WIDTH
+        _, i, kh, kw = _entry(np.int64(source[k]), numbers)
+        offsets[k] = ((i * height + kh + shift) * width + kw + shift) * WIDTH
 
 
 @njit(**EXACT)
 def _transpose(source, numbers, starts, offsets, order):
-    _, inputs, kernel, stride, rows, columns = numbers
-    shift = 0 if kernel == 3 else 1
-    out_rows, out_columns = (rows - 1) // stride + 3, (columns - 1) // stride + 3  # with their border
-    for pass_ in range(2):  # count, then fill
+    inputs, stride, padding = numbers[1], numbers[3], numbers[4]
+    height, width, border = numbers[9], numbers[10], numbers[11]
+    for filling in range(2):  # count, then fill
         for k in range(source.size):
-            rest, i = divmod(source[k], inputs)
-            rest, kw = divmod(rest, kernel)
-            o, kh = divmod(rest, kernel)
-            kh, kw = kh + shift, kw + shift
-            row = i if stride == 1 else ((kh & 1) * 2 + (kw & 1)) * inputs + i
-            if pass_ == 0:
+            o, i, kh, kw = _entry(np.int64(source[k]), numbers)
+            row_phase, column_phase = (kh - padding) % stride, (kw - padding) % stride
+            row = (row_phase * stride + column_phase) * inputs + i
+            if not filling:
                 starts[row + 1] += 1
-            else:
-                down, right = (2 - kh, 2 - kw) if stride == 1 else (1 - (kh >> 1), 1 - (kw >> 1))
-                offsets[starts[row]] = ((o * out_rows + down) * out_columns + right) * WIDTH
-                order[starts[row]] = k
-                starts[row] += 1
-        if pass_ == 0:
+                continue
+            down = (row_phase + padding - kh) // stride + border
+            right = (column_phase + padding - kw) // stride + border
+            offsets[starts[row]] = ((o * height + down) * width + right) * WIDTH
+            order[starts[row]] = k
+            starts[row] += 1
+        if not filling:
             for r in range(1, starts.size):
                 starts[r] += starts[r - 1]
     for r in range(starts.size - 1, 0, -1):  # filling has moved every start to the next row's

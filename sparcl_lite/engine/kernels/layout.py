@@ -1,10 +1,14 @@
-"""Aligned memory, and the ways into and out of the layout with samples innermost (see `convolution`)."""
+"""Aligned memory, and the ways into and out of the layouts with samples innermost.
+
+A feature map is `[blocks, channels, rows, columns, 16]`; a flat one, of features without positions, is
+`[features, blocks, 16]`. Both are described by a place: how many floats lie between two blocks and between two channels.
+"""
 
 import numpy as np
 from numba import njit, prange
 
 from sparcl_lite.engine.kernels import CACHED
-from sparcl_lite.engine.kernels.simd import WIDTH
+from sparcl_lite.engine.kernels.simd import WIDTH, load, plus, store
 
 ALIGNMENT = 64  # bytes: a vector, and a line of the cache
 
@@ -23,47 +27,47 @@ def blocks_for(samples: int) -> int:
 
 
 @njit(parallel=True, **CACHED)
-def pack(images, x, first_block):
-    """Images `(N, C, H, W)` of any strides into x `[blocks, C, H + 2, W + 2, 16]`, borders and fillers zero."""
-    samples, channels, rows, columns = images.shape
-    x_shaped = x.reshape(
-        (x.size // (channels * (rows + 2) * (columns + 2) * WIDTH), channels, rows + 2, columns + 2, WIDTH)
-    )
-    for unit in prange(x_shaped.shape[0] * channels):
+def pack(values, y, place, blocks):
+    """Values `(N, C, H, W)` of any strides into the map y; zero for the samples that fill the last block."""
+    samples, channels, rows, columns = values.shape
+    for unit in prange(blocks * channels):
         b, c = divmod(np.int64(unit), channels)
-        plane = x_shaped[b, c]
-        plane[:] = 0
-        first = (first_block + b) * WIDTH
-        for lane in range(min(WIDTH, samples - first)):
-            for h in range(rows):
-                for w in range(columns):
-                    plane[h + 1, w + 1, lane] = images[first + lane, c, h, w]
+        start = b * place[0] + c * place[1]
+        present = min(WIDTH, samples - b * WIDTH)
+        for h in range(rows):
+            for w in range(columns):
+                at = start + (h * columns + w) * WIDTH
+                for lane in range(present):
+                    y[at + lane] = values[b * WIDTH + lane, c, h, w]
+                for lane in range(present, WIDTH):
+                    y[at + lane] = 0
 
 
 @njit(parallel=True, **CACHED)
-def pool(y, features, first_block, rows, columns):
-    """features `(N, C)` = the mean over the positions of y `[blocks, C, rows + 2, columns + 2, 16]`."""
-    samples, channels = features.shape
-    line = (columns + 2) * WIDTH
-    for unit in prange(y.size // ((rows + 2) * line)):
+def unpack(x, place, border, first_block, blocks, values):
+    """Values `(N, C, H, W)` of the samples from `first_block` on, from x, which starts there and has a border."""
+    samples, channels, rows, columns = values.shape
+    line = columns + 2 * border
+    for unit in prange(blocks * channels):
         b, c = divmod(np.int64(unit), channels)
         first = (first_block + b) * WIDTH
-        for lane in range(min(WIDTH, samples - first)):
-            total = np.float32(0)
-            for h in range(1, rows + 1):
-                for w in range(1, columns + 1):
-                    total += y[unit * (rows + 2) * line + h * line + w * WIDTH + lane]
-            features[first + lane, c] = total / (rows * columns)
+        start = b * place[0] + c * place[1] + border * (line + 1) * WIDTH
+        for h in range(rows):
+            for w in range(columns):
+                at = start + (h * line + w) * WIDTH
+                for lane in range(min(WIDTH, samples - first)):
+                    values[first + lane, c, h, w] = x[at + lane]
 
 
 @njit(parallel=True, **CACHED)
-def spread(d_features, dy, positions):
-    """The gradient of `pool`: dy `[blocks, C, positions, 16]`, zero for fillers."""
-    samples, channels = d_features.shape
-    for unit in prange(dy.size // (positions * WIDTH)):
+def copy(x, x_place, y, y_place, blocks, size, add):
+    """y = x, or y += x, for maps without border of `size` (channels, positions) in whatever places."""
+    channels, positions = size
+    for unit in prange(blocks * channels):
         b, c = divmod(np.int64(unit), channels)
-        for lane in range(WIDTH):
-            sample = b * WIDTH + lane
-            value = d_features[sample, c] / positions if sample < samples else np.float32(0)
-            for p in range(positions):
-                dy[(unit * positions + p) * WIDTH + lane] = value
+        source, target = b * x_place[0] + c * x_place[1], b * y_place[0] + c * y_place[1]
+        for _ in range(positions):
+            value = load(x, source)
+            store(y, target, plus(value, load(y, target)) if add else value)
+            source += WIDTH
+            target += WIDTH

@@ -148,13 +148,27 @@ def plus(typing, a, b):
 
 
 @intrinsic
-def where_positive(typing, test, value):
-    """`value` where `test` is above zero, else zero."""
+def clip(typing, value, low, high):
+    """`value` between two bounds (float32); what is no number stays so."""
 
     def emit(context, builder, signature, args):
-        return builder.select(builder.fcmp_ordered(">", args[0], ZERO), args[1], ZERO)
+        value, low, high = args[0], _splat(builder, args[1]), _splat(builder, args[2])
+        value = builder.select(builder.fcmp_ordered("<", value, low), low, value)
+        return builder.select(builder.fcmp_ordered(">", value, high), high, value)
 
-    return vector(vector, vector), emit
+    return vector(vector, types.float32, types.float32), emit
+
+
+@intrinsic
+def between(typing, test, low, high, value):
+    """`value` where `test` lies between two bounds (float32) and on neither, else zero."""
+
+    def emit(context, builder, signature, args):
+        above = builder.fcmp_unordered(">", args[0], _splat(builder, args[1]))
+        below = builder.fcmp_unordered("<", args[0], _splat(builder, args[2]))
+        return builder.select(builder.and_(above, below), args[3], ZERO)
+
+    return vector(vector, types.float32, types.float32, vector), emit
 
 
 def tile_functions(rows: int, cols: int, step: int):
