@@ -1,6 +1,7 @@
 """The sparse engine against PyTorch's dense layers, under every strategy, and what surrounds it."""
 
 import copy
+import importlib.util
 import warnings
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -10,11 +11,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sparcl_lite import engine, masks
+from sparcl_lite import masks
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
+from sparcl_lite.engine import engine_for
 from sparcl_lite.engine.choice import Choice
-from sparcl_lite.engine.function import SparseEngine
+from sparcl_lite.engine.layers import PRODUCTS
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.models import build, frozen_statistics
 from sparcl_lite.training import Trainer
@@ -43,7 +45,7 @@ def twins(**options):
     """The same masked network twice, in double precision as the oracle and with the sparse engine."""
     network, strategy = masked(**options)
     oracle = copy.deepcopy(network).double()
-    network.engine = SparseEngine(network, strategy)
+    network.engine = engine_for("sparse", network, strategy, alone=True)
     return network, oracle, strategy
 
 
@@ -128,7 +130,7 @@ def both_steps(network, oracle, lr=0.1):
         ours.step()
         theirs.step()
         with torch.no_grad():
-            for name, mask in network.engine.strategy.existing.items():
+            for name, mask in network.engine.masking.existing.items():
                 oracle.get_parameter(name).mul_(mask)
 
 
@@ -149,7 +151,7 @@ def test_while_it_trains_weights_and_gradients_are_held_only_where_they_exist():
     with both_steps(network, oracle):
         backward(network, oracle)
         backward(network, oracle, seed=1)  # adds to what is there
-        held = {u.name: u.convolution for u in network.engine._units() if u.name in weights}
+        held = {layer.name: layer for layer in network.engine._layers() if layer.name in weights}
         assert {name: len(layer.collected) for name, layer in held.items()} == counts
         assert {name: len(layer.values) for name, layer in held.items()} == counts
         assert all(weight.grad is None and weight.untyped_storage().nbytes() == 4 for weight in weights.values())
@@ -226,7 +228,8 @@ def test_layers_that_run_as_matrix_products_keep_their_weights(monkeypatch):
     network, oracle, _ = twins()
     network.engine.choice = Choice()
     network.engine.choice.seconds = {"dense": 2.0, "sparse": 1.0}
-    monkeypatch.setattr(Choice, "_try", staticmethod(lambda work, unit: "layer1" in unit.name))
+    chosen = staticmethod(lambda work, number, layer, product: "layer1" in layer.name)
+    monkeypatch.setattr(Choice, "_try", chosen)
     for _ in range(2):
         with both_steps(network, oracle):
             backward(network, oracle)
@@ -248,7 +251,7 @@ def test_frozen_layers_and_strategies_that_read_gradients_keep_them_where_they_a
         assert network.layer1[0].conv2.weight.grad is not None
 
 
-def test_two_passes_may_be_open_at_once_but_none_goes_back_twice():
+def test_several_passes_may_be_open_at_once_and_go_back_twice_where_they_are_retained():
     network, oracle, _ = twins()
     losses = [
         n(v(images(5, seed=s))).square().sum()
@@ -259,6 +262,7 @@ def test_two_passes_may_be_open_at_once_but_none_goes_back_twice():
         network(images(40))
     for loss in losses:
         loss.backward(retain_graph=True)
+        loss.backward()
     assert relative(network.conv1.weight.grad, oracle.conv1.weight.grad) < 1e-4
     with pytest.raises(RuntimeError, match="a second time"):
         losses[0].backward()
@@ -337,8 +341,8 @@ def test_a_resumed_run_ends_with_the_same_bits(which):
 
 
 def test_without_numba_there_is_one_warning_and_training_is_dense(monkeypatch):
-    find = engine.importlib.util.find_spec
-    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None if name == "numba" else find(name))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numba" else find(name))
     with pytest.warns(UserWarning, match="needs numba") as caught:
         run = trainer("rigl", engine="sparse")
     assert len(caught) == 1
@@ -361,14 +365,15 @@ def test_auto_tries_each_layer_once_and_says_what_it_chose(caplog):
     caplog.set_level("INFO", logger="sparcl_lite")
     run = after(5, "sparcl", "der++", "auto")
     choice = run.network.engine.choice
-    assert [r.message for r in caplog.records] == [choice.text()]
-    tried = dict(choice.layers)
-    assert {key[2] for key in tried} == {1, 3}
+    (said,) = [record.message for record in caplog.records]
+    assert said.startswith("engine auto: ")
+    tried = dict(choice.products)
+    assert {(key[0], key[3]) for key in tried} == {(product, kernel) for product in PRODUCTS for kernel in (1, 3)}
     state = copy.deepcopy(run.state_dict()["engine"])
-    assert state["layers"] == tried
+    assert state["products"] == tried
     report = run.network.engine.report()["engine"]
     assert report["chosen"] == ("sparse" if report["step_ms"]["sparse"] < report["step_ms"]["dense"] else "dense")
-    assert len(report["layers"]) == len(tried)
+    assert len(report["products"]) == len(tried)
 
 
 @pytest.mark.parametrize("seconds", [{"dense": 1.0, "sparse": 2.0}, {"dense": 2.0, "sparse": 1.0}])

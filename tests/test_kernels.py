@@ -16,9 +16,9 @@ from torch import nn
 
 import sparcl_lite
 from sparcl_lite.engine.kernels import convolution, layout
-from sparcl_lite.engine.kernels.index import scatter
+from sparcl_lite.engine.kernels.index import Shape, scatter
 from sparcl_lite.engine.kernels.simd import WIDTH
-from sparcl_lite.engine.layers import EVERYTHING, SparseConvolution, flat
+from sparcl_lite.engine.layers import EVERYTHING, NO_SUMS, PRODUCTS, SparseLayer, is_channels_last
 
 FEW = settings(max_examples=60, deadline=None)
 
@@ -26,7 +26,7 @@ FEW = settings(max_examples=60, deadline=None)
 def packed(maps, border):
     """`(N, C, H, W)` as `[blocks, C, H, W, 16]`, flat, with a border of zeros or without."""
     samples, channels, rows, columns = maps.shape
-    blocks, edge = layout.blocks_for(samples), int(border)
+    blocks, edge = layout.blocks_for(samples), border
     out = layout.aligned(blocks, channels, rows + 2 * edge, columns + 2 * edge, WIDTH)
     full = np.zeros((blocks * WIDTH, channels, rows, columns), np.float32)
     full[:samples] = maps
@@ -46,7 +46,7 @@ def torchs(module, x, dz=None):
     Also because torch 2.14's float32 convolutions of fewer than 8 channels corrupt memory.
     """
     x, weight = (t.detach().double().contiguous().requires_grad_() for t in (x, module.weight))
-    z = F.conv2d(x, weight, stride=module.stride, padding=module.padding)
+    z = F.conv2d(x, weight, stride=module.stride, padding=module.padding, groups=module.groups)
     if dz is None:
         return z.detach().float()
     return (z.detach().float(), *(g.float() for g in torch.autograd.grad(z, (x, weight), dz.double())))
@@ -58,44 +58,65 @@ def close(found, expected, terms=None):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * size + 1e-6)
 
 
+def layer_of(module, rows, columns, border=None):
+    """What the engine makes of a convolution of such inputs, stored with a border (None: its padding)."""
+    (kernel, _), (stride, _), (padding, _) = module.kernel_size, module.stride, module.padding
+    border = padding if border is None else border
+    numbers = (module.out_channels, module.in_channels, kernel, stride, padding, module.groups, rows, columns, border)
+    return SparseLayer("", module, Shape(*numbers, is_channels_last(module.weight)), flat=False)
+
+
+def ready(layer, mask=None):
+    layer.index(mask, 1)
+    layer.want(None)
+    layer.read_values(layer.module.weight)
+    return layer
+
+
+def floats(place, blocks):
+    return blocks * place[0]
+
+
 @st.composite
 def problems(draw):
     """A masked convolution, and a batch for it."""
-    sizes = st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 16, 18, 33])
-    kernel, stride = draw(st.sampled_from([1, 3])), draw(st.sampled_from([1, 2]))
-    inputs, outputs = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    kernel, stride, groups = draw(st.integers(1, 7)), draw(st.sampled_from([1, 2])), draw(st.sampled_from([1, 1, 2, 3]))
+    padding = draw(st.integers(0, kernel - 1))
+    sizes = st.sampled_from([n for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 16, 18, 33) if n + 2 * padding >= kernel])
+    inputs, outputs = groups * draw(st.integers(1, 4)), groups * draw(st.integers(1, 4))
     samples, rows, columns = draw(st.integers(1, 40)), draw(sizes), draw(sizes)
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    module = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False).to(memory_format=torch.channels_last)
+    module = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+    if draw(st.booleans()):
+        module = module.to(memory_format=torch.channels_last)
     density = draw(st.sampled_from([0.0, 0.05, 0.3, 1.0]))
     mask = torch.rand(module.weight.shape, generator=generator) < density
     if draw(st.booleans()):
         mask[draw(st.integers(0, outputs - 1))] = False
-        mask[:, draw(st.integers(0, inputs - 1))] = False
+        mask[:, draw(st.integers(0, inputs // groups - 1))] = False
     with torch.no_grad():
         module.weight.copy_(torch.randn(module.weight.shape, generator=generator) * mask)
     return module, mask, torch.randn(samples, inputs, rows, columns, generator=generator), generator
 
 
-@given(problems(), st.booleans(), st.booleans())
+@given(problems(), st.booleans(), st.booleans(), st.integers(0, 2))
 @FEW
-def test_convolutions_are_those_of_torch(problem, add, dense):
+def test_convolutions_are_those_of_torch(problem, add, dense, wider):
     module, mask, x, generator = problem
     dz = torch.randn(torchs(module, x).shape, generator=generator)
     expected, expected_dx, expected_gradient = torchs(module, x, dz)
-    layer = SparseConvolution(module, *x.shape[2:])
-    layer.index(mask)
-    layer.read_values()
-    layer.dense = dense
+    layer = ready(layer_of(module, *x.shape[2:], module.padding[0] + wider), mask)
+    layer.dense = frozenset(PRODUCTS if dense and module.groups == 1 else ())
     blocks, (samples, outputs, rows, columns) = layout.blocks_for(len(x)), expected.shape
-    z, partial = layout.aligned(blocks * layer.output_block), layout.aligned(blocks * layer.parts, outputs, 2, WIDTH)
-    inside = packed(x.numpy(), border=True)
+    z = layout.aligned(floats(layer.output_place, blocks))
+    partial = layout.aligned(blocks * layer.parts, outputs, 2, WIDTH)
+    inside = packed(x.numpy(), layer.shape.border)
     layer.forward(inside, z, 0, blocks, partial)
     close(unpacked(z, samples, outputs, rows, columns), expected)
     close(torch.from_numpy(partial[:, :, 0].sum((0, 2))), expected.sum((0, 2, 3)), expected.abs().sum((0, 2, 3)))
     close(torch.from_numpy(partial[:, :, 1].sum((0, 2))), expected.square().sum((0, 2, 3)))
-    bordered = packed(dz.numpy(), border=True)
-    dx = packed(np.ones(x.shape, np.float32), border=False)
+    bordered = packed(dz.numpy(), layer.shape.gradient_border)
+    dx = packed(np.ones(x.shape, np.float32), 0)
     layer.input_gradient(bordered, dx, 0, blocks, add)
     close(unpacked(dx, *x.shape), expected_dx + float(add))
     for wanted, kept in ((None, mask), (EVERYTHING, torch.ones_like(mask)), (mask & (dz[0, 0, 0, 0] > 0), None)):
@@ -103,72 +124,99 @@ def test_convolutions_are_those_of_torch(problem, add, dense):
         layer.weight_gradient(inside, bordered, blocks, False)
         found = np.empty(layer.shape.weights, np.float32)
         scatter(layer.gradient, layer.gradient_rows.source, found)
-        kept = wanted if kept is None else kept
-        close(torch.from_numpy(found), torch.from_numpy(flat(expected_gradient * kept)))
+        close(layer.shaped(found), expected_gradient * (wanted if kept is None else kept))
+
+
+@given(st.integers(1, 90), st.integers(1, 30), st.integers(1, 30), st.sampled_from([0.0, 0.1, 1.0]), st.booleans())
+@FEW
+def test_linear_layers_are_those_of_torch(samples, inputs, outputs, density, dense):
+    module, capacity = nn.Linear(inputs, outputs, bias=False), layout.blocks_for(samples) + 1
+    mask = torch.rand(module.weight.shape) < density
+    with torch.no_grad():
+        module.weight.mul_(mask)
+    layer = SparseLayer("", module, Shape(outputs, inputs, 1, 1, 0, 1, 1, 1, 0, False), flat=True)
+    layer.index(mask, capacity)
+    layer.read_values(module.weight)
+    layer.dense = frozenset(PRODUCTS if dense else ())
+    x = torch.randn(samples, inputs, requires_grad=True)
+    expected = module(x)
+    dz = torch.randn(expected.shape)
+    expected_dx, expected_gradient = torch.autograd.grad(expected, (x, module.weight), dz)
+    given_, z, dz_, dx = (layout.aligned(n * capacity * WIDTH) for n in (inputs, outputs, outputs, inputs))
+    blocks, place = capacity - 1, (WIDTH, capacity * WIDTH)
+    layout.pack(x.detach().numpy().reshape(samples, inputs, 1, 1), given_, place, blocks)
+    layout.pack(dz.numpy().reshape(samples, outputs, 1, 1), dz_, place, blocks)
+    layer.forward(given_, z, 0, blocks, NO_SUMS)
+    layer.input_gradient(dz_, dx, 0, blocks, False)
+    layer.weight_gradient(given_, dz_, blocks, False)
+    for memory, theirs in ((z, expected), (dx, expected_dx)):
+        found = np.empty((*theirs.shape, 1, 1), np.float32)
+        layout.unpack(memory, place, 0, 0, blocks, found)
+        close(torch.from_numpy(found[:, :, 0, 0]), theirs.detach())
+    found = np.empty(layer.shape.weights, np.float32)
+    scatter(layer.gradient, layer.gradient_rows.source, found)
+    close(layer.shaped(found), expected_gradient * mask)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_every_width_is_covered(stride):
     for width in (*range(1, 20), 31, 32, 33):
         module = nn.Conv2d(2, 2, 3, stride, 1, bias=False).to(memory_format=torch.channels_last)
-        x, layer = torch.randn(1, 2, 7, width), SparseConvolution(module, 7, width)
-        layer.index(None)
-        layer.read_values()
-        z, partial = layout.aligned(layer.output_block), layout.aligned(layer.parts, 2, 2, WIDTH)
-        layer.forward(packed(x.numpy(), True), z, 0, 1, partial)
+        x, layer = torch.randn(1, 2, 7, width), ready(layer_of(module, 7, width))
+        z, partial = layout.aligned(floats(layer.output_place, 1)), layout.aligned(layer.parts, 2, 2, WIDTH)
+        layer.forward(packed(x.numpy(), 1), z, 0, 1, partial)
         expected = torchs(module, x)
         close(unpacked(z, *expected.shape), expected)
         dz = torch.ones_like(expected)
         dx = layout.aligned(2 * 7 * width * WIDTH)
-        layer.input_gradient(packed(dz.numpy(), True), dx, 0, 1, False)
+        layer.input_gradient(packed(dz.numpy(), layer.shape.gradient_border), dx, 0, 1, False)
         close(unpacked(dx, *x.shape), torchs(module, x, dz)[1])
 
 
 def test_weight_gradients_add_up_over_groups_of_blocks():
     module = nn.Conv2d(3, 4, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
-    x, layer = torch.randn(32, 3, 8, 8), SparseConvolution(module, 8, 8)
-    layer.index(None)
-    layer.read_values()
+    x, layer = torch.randn(32, 3, 8, 8), ready(layer_of(module, 8, 8))
     dz = torch.randn(32, 4, 8, 8)
     expected = torchs(module, x, dz)[2]
     for number, (a, b) in enumerate(zip(x.split(16), dz.split(16), strict=True)):
-        layer.weight_gradient(packed(a.numpy(), True), packed(b.numpy(), True), 1, number > 0)
-    close(torch.from_numpy(layer.gradient), torch.from_numpy(flat(expected)))
+        layer.weight_gradient(packed(a.numpy(), 1), packed(b.numpy(), 1), 1, number > 0)
+    close(layer.shaped(layer.gradient), expected)
 
 
 @pytest.mark.parametrize("width", range(1, 70))
 def test_tiles_cover_a_row(width):
     cuts = convolution.cut(width)
     assert cuts[:, 1].sum() == width
-    assert {tuple(map(int, shape)) for shape in cuts} <= set(convolution.SHAPES)
+    for rows, columns, kind, single in cuts:
+        assert (convolution.TILES[kind], convolution.TILES[single]) == ((rows, columns), (1, columns))
 
 
 def test_an_index_is_rebuilt_only_when_the_mask_changes():
     module = nn.Conv2d(3, 4, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
-    layer, masks = SparseConvolution(module, 8, 8), [torch.rand(module.weight.shape) < 0.5 for _ in range(2)]
-    layer.index(masks[0])
+    layer, masks = layer_of(module, 8, 8), [torch.rand(module.weight.shape) < 0.5 for _ in range(2)]
+    layer.index(masks[0], 1)
     first = layer.forward_rows
-    layer.index(masks[0])
+    layer.index(masks[0], 1)
     assert layer.forward_rows is first
-    layer.index(masks[1])
+    layer.index(masks[1], 1)
     assert len(layer.forward_rows.source) == int(masks[1].sum())
     assert sorted(layer.backward_rows.source) == list(range(int(masks[1].sum())))
+    masks[1].zero_()  # in place
+    layer.index(masks[1], 1)
+    assert len(layer.forward_rows.source) == 0
 
 
-def test_samples_go_in_and_means_come_out():
-    images, blocks = torch.randn(19, 3, 5, 4), layout.blocks_for(19)
+def test_samples_go_in_and_come_out():
+    images, blocks, place = torch.randn(19, 3, 5, 4), layout.blocks_for(19), (3 * 20 * WIDTH, 20 * WIDTH)
     for given_ in (images, images.contiguous(memory_format=torch.channels_last)):
-        x = layout.aligned(blocks * 3 * 7 * 6 * WIDTH)
-        layout.pack(given_.numpy(), x, 0)
-        np.testing.assert_array_equal(x, packed(images.numpy(), border=True))
-    features = np.empty((19, 3), np.float32)
-    layout.pool(x, features, 0, 5, 4)
-    close(torch.from_numpy(features), images.mean((2, 3)))
-    dy = layout.aligned(blocks * 3 * 20 * WIDTH)
-    layout.spread(features, dy, 20)
-    expected = torch.from_numpy(features)[:, :, None, None].expand(19, 3, 5, 4) / 20
-    close(unpacked(dy, 19, 3, 5, 4), expected)
-    assert F.mse_loss(unpacked(dy, 32, 3, 5, 4)[19:], torch.zeros(13, 3, 5, 4)) == 0
+        x = layout.aligned(blocks * place[0])
+        layout.pack(given_.numpy(), x, place, blocks)
+        np.testing.assert_array_equal(x, packed(images.numpy(), 0))
+    for border in (0, 2):
+        x, size = packed(images.numpy(), border), (5 + 2 * border) * (4 + 2 * border) * WIDTH
+        values = np.empty(images.shape, np.float32)
+        layout.unpack(x, (3 * size, size), border, 0, blocks, values)
+        np.testing.assert_array_equal(values, images.numpy())
 
 
 def test_numbas_threads_leave_pytorchs_alone():
@@ -188,9 +236,9 @@ print(torch.get_num_threads())
 
 WITHOUT_CACHE = """
 import numpy as np
-from sparcl_lite.engine.kernels import convolution, index, layout, normalisation
+from sparcl_lite.engine.kernels import convolution, index, layout, pointwise, pooling
 x = layout.aligned(1, 1, 4, 4, 16)
-layout.pack(np.ones((1, 1, 2, 2), np.float32), x.reshape(-1), 0)
+layout.pack(np.ones((1, 1, 2, 2), np.float32), x.reshape(-1), (256, 256), 1)
 print(x.sum())
 """
 

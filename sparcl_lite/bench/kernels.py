@@ -13,16 +13,15 @@ import numpy as np
 import torch
 
 from sparcl_lite.bench.workload import Workload
+from sparcl_lite.engine import engine_for
 from sparcl_lite.engine.kernels.convolution import multiply
 from sparcl_lite.engine.kernels.layout import aligned
 from sparcl_lite.engine.kernels.simd import WIDTH
-from sparcl_lite.engine.layers import NO_SUMS, SparseConvolution, tiles
+from sparcl_lite.engine.layers import NO_SUMS, PRODUCTS, SparseLayer, tiles
 from sparcl_lite.engine.passes import Pass
-from sparcl_lite.engine.trunk import Trunk
 from sparcl_lite.runs.result import environment
 from sparcl_lite.runs.run import using_threads
 
-PRODUCTS = ("forward", "input_gradient", "weight_gradient")
 REPEATS = 7
 BLOCKS = (16, 32, 64)  # samples
 
@@ -39,19 +38,22 @@ def kernels(**sizes: Any) -> dict[str, Any]:
         limits = machine_limits(work.threads)
         attainable = min(limits["peak_gflops"], limits["cache_gb_per_s"] / 2)
         network, strategy = work.masked()
-        trunk = Trunk(network, work.image, work.image)
-        step, rows, blocks, seen = Pass(trunk, work.batch), [], {}, set()
-        for unit in trunk.units:
-            layer = unit.convolution
-            if unit.name not in strategy.existing or layer.shape in seen:
-                continue
-            seen.add(layer.shape)
-            layer.index(strategy.existing[unit.name])
-            layer.read_values()
-            rows.append({"layer": unit.name, "nonzeros": len(layer.values)} | _products(step, unit, attainable))
-            if layer.shape.stride == 1:
-                shape = layer.shape
-                blocks[f"{shape.inputs} channels, {shape.rows} x {shape.columns}"] = _block_ms(layer)
+        network.engine = engine_for("sparse", network, strategy, alone=True)
+        network(work.noise()[0])
+        (segment,) = network.engine.current.segments
+        (step,) = segment.passes[id(segment.used)]
+        rows, blocks, seen = [], {}, set()
+        for number, stage in enumerate(segment.used.stages):
+            for layer in (operation.layer for operation in stage.operations):
+                if layer is None or layer.name not in strategy.existing or layer.shape in seen:
+                    continue
+                seen.add(layer.shape)
+                rows.append(
+                    {"layer": layer.name, "nonzeros": len(layer.values)} | _products(step, number, layer, attainable)
+                )
+                if layer.shape.stride == 1:
+                    shape = layer.shape
+                    blocks[f"{shape.inputs} channels, {shape.rows} x {shape.columns}"] = _block_ms(layer)
     return {
         "limits": limits | {"attainable_gflops": attainable},
         "layers": rows,
@@ -73,25 +75,16 @@ def in_words(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _products(step: Pass, unit, attainable: float) -> dict[str, dict[str, float]]:
-    layer, found = unit.convolution, {}
-    step.used = step.capacity
-    first, count = next(step._groups(unit))
-    x, dz = step.x[: count * layer.input_block], step.dz[: count * layer.gradient_block]
-    x[:] = dz[:] = 1
-    calls = {
-        "forward": lambda: step._convolve(unit, x, first, count, step.partial),
-        "input_gradient": lambda: layer.input_gradient(dz, step.gradients[0][0], first, count, False),
-        "weight_gradient": lambda: layer.weight_gradient(x, dz, count, False),
-    }
-    for name, call in calls.items():
-        seconds = _best(call)
-        gflops = _flops(layer, count) / seconds / 1e9
+def _products(step: Pass, number: int, layer: SparseLayer, attainable: float) -> dict[str, dict[str, float]]:
+    found = {}
+    for name in PRODUCTS:
+        seconds = _best(step.product(number, layer, name))
+        gflops = _flops(layer, step.space.groups[number]) / seconds / 1e9
         found[name] = {"ms": 1000 * seconds, "gflops": gflops, "share_of_limit": gflops / attainable}
     return found
 
 
-def _block_ms(layer: SparseConvolution) -> dict[str, float]:
+def _block_ms(layer: SparseLayer) -> dict[str, float]:
     """Milliseconds of the forward product of a 3x3 layer with stride 1, by samples in a block.
 
     All on as many samples as the largest block has. A position of a block of 32 is two vectors side by side, so a tile
@@ -100,7 +93,7 @@ def _block_ms(layer: SparseConvolution) -> dict[str, float]:
     return {str(size): _blocked(layer, size, max(BLOCKS) // size) for size in BLOCKS}
 
 
-def _blocked(layer: SparseConvolution, samples: int, blocks: int) -> float:
+def _blocked(layer: SparseLayer, samples: int, blocks: int) -> float:
     """Milliseconds of `blocks` blocks of so many samples each."""
     shape, vectors, rows = layer.shape, samples // WIDTH, layer.forward_rows
     tap, inputs = np.divmod(rows.source % (shape.weights // shape.outputs), shape.inputs)
@@ -118,7 +111,7 @@ def _blocked(layer: SparseConvolution, samples: int, blocks: int) -> float:
     return 1000 * _best(call)
 
 
-def _flops(layer: SparseConvolution, blocks: int) -> float:
+def _flops(layer: SparseLayer, blocks: int) -> float:
     return 2.0 * len(layer.values) * layer.shape.out_rows * layer.shape.out_columns * blocks * WIDTH
 
 

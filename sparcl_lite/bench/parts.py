@@ -11,7 +11,7 @@ from torch.autograd.profiler import profile
 from sparcl_lite.bench.step import dense_steps, sparse_step
 from sparcl_lite.bench.timing import Stopwatch
 from sparcl_lite.bench.workload import Workload
-from sparcl_lite.engine.layers import SparseConvolution
+from sparcl_lite.engine.layers import SparseLayer
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.runs.result import environment
 from sparcl_lite.runs.run import using_threads
@@ -67,9 +67,9 @@ def _dense_parts(step: Callable[[], None]) -> dict[str, float]:
 def _sparse_parts(step: Callable[[], None]) -> dict[str, float]:
     watch = Stopwatch()
     owners = {
-        (SparseConvolution, "forward"): "forward",
-        (SparseConvolution, "input_gradient"): "backward",
-        (SparseConvolution, "weight_gradient"): "backward",
+        (SparseLayer, "forward"): "forward",
+        (SparseLayer, "input_gradient"): "backward",
+        (SparseLayer, "weight_gradient"): "backward",
         (SparseSGD, "step"): "update",
     }
     with ExitStack() as stack:

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 
 from sparcl_lite.bench.timing import alternating, median_ratio
 from sparcl_lite.bench.workload import Workload
-from sparcl_lite.engine.choice import Choice
-from sparcl_lite.engine.function import SparseEngine
+from sparcl_lite.engine import engine_for
+from sparcl_lite.engine.engine import Engine
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.masks import prunable_weights
-from sparcl_lite.models import ResNet
+from sparcl_lite.models import Network
 from sparcl_lite.runs.result import environment
 from sparcl_lite.runs.run import using_threads
 
@@ -66,7 +66,7 @@ def in_words(report: dict[str, Any]) -> str:
     )
 
 
-def training_step(network: ResNet, images: torch.Tensor, labels: torch.Tensor, masks: dict) -> Callable[[], None]:
+def training_step(network: Network, images: torch.Tensor, labels: torch.Tensor, masks: dict) -> Callable[[], None]:
     """A step of SGD on one batch, gradients masked by `masks` (by layer; none: not at all).
 
     The network belongs to the steps from now on: on a sparse engine its weights stay released.
@@ -101,10 +101,10 @@ def _masked_step(work: Workload) -> Callable[[], None]:
     return training_step(model, *work.noise(), strategy.existing)
 
 
-def sparse_step(work: Workload, *, auto: bool = False) -> tuple[Callable[[], None], SparseEngine]:
+def sparse_step(work: Workload, *, auto: bool = False) -> tuple[Callable[[], None], Engine]:
     """A step on the sparse engine, and the engine; with `auto` one that chooses."""
     model, strategy = work.masked()
-    model.engine = SparseEngine(model, strategy, choice=Choice() if auto else None)
+    model.engine = engine_for("auto" if auto else "sparse", model, strategy, alone=True)
     return training_step(model, *work.noise(), strategy.existing), model.engine
 
 
@@ -113,11 +113,11 @@ def _add_compiled(calls: dict, work: Workload) -> str | None:
     model = work.dense()
     images, labels = work.noise()
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, foreach=True)
-    forward = torch.compile(model.dense_features)
+    forward = torch.compile(model.body)
 
     def call() -> None:
         optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(model.linear(forward(images)), labels).backward()
+        F.cross_entropy(forward(images), labels).backward()
         optimizer.step()
 
     try:

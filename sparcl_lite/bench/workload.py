@@ -5,17 +5,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+import torchvision
 from torch import Tensor
 
 from sparcl_lite import masks
-from sparcl_lite.models import ResNet, build
+from sparcl_lite.models import Network, adapted, build
+from sparcl_lite.models.resnet import seeded
 
 CHANNELS, CLASSES = 3, 10
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A training step of `network` with `width` channels in its first stage.
+    """A training step of `network`, a registered one with `width` channels in its first stage, or torchvision:NAME.
 
     `image` is the edge of the images of a `batch`, `sparsity` the share of the prunable weights that are zero.
     """
@@ -31,11 +33,16 @@ class Workload:
         """What a report says of it, with what else was chosen."""
         return asdict(self) | more
 
-    def dense(self) -> ResNet:
+    def dense(self) -> Network:
         """The network, in train mode."""
+        source, _, name = self.network.rpartition(":")
+        if source:
+            with seeded(0):
+                module = torchvision.models.get_model(name, num_classes=CLASSES)
+            return adapted(module, torch.zeros(2, CHANNELS, self.image, self.image)).train()
         return build(self.network, width=self.width, channels=CHANNELS, classes=CLASSES, seed=0).train()
 
-    def masked(self) -> tuple[ResNet, SimpleNamespace]:
+    def masked(self) -> tuple[Network, SimpleNamespace]:
         """The network with its prunable weights randomly masked, and what says so to the sparse engine."""
         network = self.dense()
         generator = torch.Generator().manual_seed(0)

@@ -1,15 +1,17 @@
-"""`accelerate`: any module trains and predicts on its nonzero weights; it stays the same object, with the same names."""
+"""`accelerate`: any module trains and predicts on its nonzero weights, and stays the same object with the same names."""
 
 import copy
 import importlib.util
 import logging
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from sparcl_lite.engine.contract import Masking
 from sparcl_lite.errors import KitError
+from sparcl_lite.models import Network
 
 if TYPE_CHECKING:
     from sparcl_lite.engine.engine import Engine
@@ -31,8 +33,9 @@ def accelerate(model: nn.Module, example_inputs: Tensor | tuple[Tensor, ...], en
         on the kernels; "dense" leaves the module as it is
 
     Which weights exist is asked in every step: the masks of `torch.nn.utils.prune`, else the zeros of a weight. Results
-    and gradients are those of the same module without the call, for any loss and optimiser: of a pruned weight the
-    gradient is zero outside its mask, of zeros without a mask it is found, too. Raises `KitError` for an unknown engine.
+    and gradients are those of the same module without the call, for any loss and optimiser: the gradient of a pruned
+    weight is zero outside its mask; that of zeros without a mask is found, which takes longer. Hooks of modules inside
+    are respected if they are there before the call. Raises `KitError` for an unknown engine.
 
     >>> model = accelerate(model, images)  # doctest: +SKIP
     """
@@ -53,12 +56,12 @@ class Accelerated:
 
     def __init__(self, model: nn.Module, kind: str):
         self.model, self.kind = model, kind
-        self.engine = _made(kind, model, "forward", None, alone=False)
+        self.engine = _made(kind, model, "forward", model.forward, None, alone=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs:
             self.engine.restore()
-            return self.engine.dense(*args, **kwargs)
+            return self.engine.dense(*args, **kwargs)  # as it is called
         return self.engine(*args)
 
     def __deepcopy__(self, memo: dict) -> "Accelerated":
@@ -78,7 +81,7 @@ def engine_of(network: nn.Module) -> "Engine | None":
     return own.engine if isinstance(own, Accelerated) else getattr(network, "engine", None)
 
 
-def engine_for(kind: str, network: nn.Module, masking: Masking, *, alone: bool) -> "Engine | None":
+def engine_for(kind: str, network: Network, masking: Masking, *, alone: bool) -> "Engine | None":
     """What `network.engine` should be: None for PyTorch's dense layers (`kind` dense), else `auto` or `sparse`.
 
     `alone`: within a step nothing but backward and the update looks at weights and gradients. Dense it stays on a GPU,
@@ -86,14 +89,16 @@ def engine_for(kind: str, network: nn.Module, masking: Masking, *, alone: bool) 
     """
     if kind == "dense" or next(network.parameters()).device.type != "cpu" or _missing_numba(kind):
         return None
-    return _made(kind, network, network.traced, masking, alone=alone)
+    return _made(kind, network.body, network.traced, network.dense, masking, alone=alone)
 
 
-def _made(kind: str, module: nn.Module, method: str, masking: Masking | None, *, alone: bool) -> "Engine":
+def _made(
+    kind: str, module: nn.Module, method: str, dense: Callable, masking: Masking | None, *, alone: bool
+) -> "Engine":
     from sparcl_lite.engine.choice import Choice  # these import numba
     from sparcl_lite.engine.engine import Engine
 
-    return Engine(module, method, masking, alone=alone, choice=Choice() if kind == "auto" else None)
+    return Engine(module, method, dense, masking, alone=alone, choice=Choice() if kind == "auto" else None)
 
 
 def _missing_numba(kind: str) -> bool:

@@ -1,4 +1,4 @@
-"""What `engine = "auto"` runs: each product in the way that was faster when timed, and PyTorch where that was faster."""
+"""What `engine = "auto"` runs: each product in the way that was faster when timed, or PyTorch where that is faster."""
 
 import logging
 import statistics
@@ -21,12 +21,12 @@ class Choice:
 
     Attributes
     ----------
-    layers : by shape and density (thousandths of weights, and of wanted gradients), products that are faster dense
+    products : by name, shape and density (per cent; of wanted gradients for that of weights), whether dense is faster
     seconds : of a training step's passes, `dense` (PyTorch's layers) and `sparse`; empty until both were tried
     """
 
     def __init__(self) -> None:
-        self.layers: dict[tuple, tuple[str, ...]] = {}
+        self.products: dict[tuple, bool] = {}
         self.seconds: dict[str, float] = {}
 
     @property
@@ -40,21 +40,22 @@ class Choice:
             for operation in stage.operations:
                 if (layer := operation.layer) is None:
                     continue
-                key = (*layer.shape.numbers(), layer.flat, *layer.per_mille)
-                if key not in self.layers:
-                    self.layers[key] = self._try(work, number, layer)
-                layer.dense = frozenset(self.layers[key])
+                chosen = set()
+                for product in PRODUCTS if layer.shape.groups == 1 else ():
+                    key = (product, *layer.shape.numbers(), layer.flat, layer.per_cent(product))
+                    if key not in self.products:
+                        self.products[key] = self._try(work, number, layer, product)
+                    if self.products[key]:
+                        chosen.add(product)
+                layer.dense = frozenset(chosen)
 
     @staticmethod
-    def _try(work: Pass, number: int, layer: SparseLayer) -> tuple[str, ...]:
-        if layer.shape.groups > 1:
-            return ()
-        taken: dict[str, dict[bool, float]] = {product: {} for product in PRODUCTS}
-        for product in PRODUCTS:
-            for dense in (False, True):
-                layer.dense = frozenset([product] if dense else [])
-                taken[product][dense] = _median(work.product(number, layer, product))
-        return tuple(product for product in PRODUCTS if taken[product][True] < taken[product][False])
+    def _try(work: Pass, number: int, layer: SparseLayer, product: str) -> bool:
+        taken = {}
+        for dense in (False, True):
+            layer.dense = frozenset([product] if dense else [])
+            taken[dense] = _median(work.product(number, layer, product))
+        return taken[True] < taken[False]
 
     def compare(self, module: nn.Module, dense: Callable, sparse: Callable) -> None:
         """Time a step's passes in both engines, and say which one runs from now on."""
@@ -72,9 +73,9 @@ class Choice:
     def text(self) -> str:
         """One line that says what was chosen and why."""
         dense, sparse = (1000 * self.seconds[name] for name in ("dense", "sparse"))
-        kernels = sum(len(PRODUCTS) - len(d) for d in self.layers.values())
+        kernels = sum(not dense for dense in self.products.values())
         chosen = (
-            f"sparse kernels for {kernels} of {len(PRODUCTS) * len(self.layers)} kinds of products"
+            f"sparse kernels for {kernels} of {len(self.products)} kinds of products"
             if self.pays
             else "PyTorch's dense layers"
         )
@@ -83,20 +84,20 @@ class Choice:
     def report(self) -> dict:
         """As JSON values."""
         milliseconds = {name: round(1000 * value, 3) for name, value in self.seconds.items()}
-        names = ("outputs", "inputs", "kernel", "stride", "padding", "groups")
-        layers = [
-            dict(zip(names, key, strict=False)) | {"per_mille": key[-2:], "dense": list(dense)}
-            for key, dense in self.layers.items()
+        names = ("product", "outputs", "inputs", "kernel", "stride", "padding", "groups", "rows", "columns")
+        products = [
+            dict(zip(names, key, strict=False)) | {"density_percent": key[-1], "dense": dense}
+            for key, dense in self.products.items()
         ]
-        return {"chosen": "sparse" if self.pays else "dense", "step_ms": milliseconds, "layers": layers}
+        return {"chosen": "sparse" if self.pays else "dense", "step_ms": milliseconds, "products": products}
 
     def state_dict(self) -> dict:
         """The choices made so far."""
-        return {"layers": dict(self.layers), "seconds": dict(self.seconds)}
+        return {"products": dict(self.products), "seconds": dict(self.seconds)}
 
     def load_state_dict(self, state: dict) -> None:
         """Take over a state of `state_dict`."""
-        self.layers, self.seconds = dict(state["layers"]), dict(state["seconds"])
+        self.products, self.seconds = dict(state.get("products", {})), dict(state["seconds"])
 
 
 def _median(call: Callable[[], None]) -> float:

@@ -21,17 +21,15 @@ def _scratch(name: str, size: int) -> Tensor:
     return torch.empty(size)
 
 
-def _taps(layer: Any) -> list[tuple[Tensor, int, int]]:
-    """Weight `(outputs, inputs)` of each tap, and the stored row and column that output (0, 0) reads."""
-    shape, weight = layer.shape, layer.weight
-    if layer.flat:
-        return [(weight, 0, 0)]
-    shift = shape.border - shape.padding
-    return [
-        (weight[:, :, row, column], row + shift, column + shift)
-        for row in range(shape.kernel)
-        for column in range(shape.kernel)
-    ]
+def _taps(layer: Any) -> list[tuple[int, int]]:
+    """Kernel row and column of each product."""
+    edge = range(1 if layer.flat else layer.shape.kernel)
+    return [(row, column) for row in edge for column in edge]
+
+
+def _weight(layer: Any, row: int, column: int) -> Tensor:
+    """The weight of one tap `(outputs, inputs)`."""
+    return layer.weight if layer.flat else layer.weight[:, :, row, column]
 
 
 def _read(layer: Any, x: np.ndarray, blocks: int, row: int, column: int) -> Tensor:
@@ -40,6 +38,7 @@ def _read(layer: Any, x: np.ndarray, blocks: int, row: int, column: int) -> Tens
     if layer.flat:
         return torch.from_numpy(x).view(1, s.inputs, -1)[:, :, : blocks * WIDTH]
     padded = torch.from_numpy(x).view(blocks, s.inputs, s.rows + 2 * s.border, s.columns + 2 * s.border, WIDTH)
+    row, column = row + s.border - s.padding, column + s.border - s.padding
     seen = padded[:, :, row : row + step * s.out_rows : step, column : column + step * s.out_columns : step]
     columns = _scratch("columns", seen.numel()).view(seen.shape)
     return columns.copy_(seen).view(blocks, s.inputs, -1)
@@ -58,7 +57,7 @@ def _inside(layer: Any, dz: np.ndarray, blocks: int) -> Tensor:
 
 
 def _blocks_of(layer: Any, values: np.ndarray, size: tuple[int, ...], first: int, blocks: int) -> Tensor:
-    """So many blocks of a map without border `(blocks, channels, positions)`; of a flat one `(1, channels, samples)`."""
+    """So many blocks of a map without border `(blocks, channels, positions)`; of a flat one all, as positions of one."""
     if layer.flat:
         return torch.from_numpy(values).view(1, size[0], -1)[:, :, : blocks * WIDTH]
     block = math.prod(size) * WIDTH
@@ -69,9 +68,9 @@ def forward(layer: Any, x: np.ndarray, z: np.ndarray, first: int, blocks: int, p
     """As `SparseLayer.forward`."""
     s = layer.shape
     out = _blocks_of(layer, z, (s.outputs, s.out_rows, s.out_columns), first, blocks)
-    for number, (weight, row, column) in enumerate(_taps(layer)):
-        read = _read(layer, x, blocks, row, column)
-        torch.baddbmm(out, weight.expand(len(out), -1, -1), read, beta=float(number > 0), out=out)
+    for number, tap in enumerate(_taps(layer)):
+        weight = _weight(layer, *tap).expand(len(out), -1, -1)
+        torch.baddbmm(out, weight, _read(layer, x, blocks, *tap), beta=float(number > 0), out=out)
     if partial.size:
         sums = torch.from_numpy(partial).view(blocks, layer.parts, layer.shape.outputs, 2, WIDTH).zero_()
         by_sample = out.view(blocks, layer.shape.outputs, -1, WIDTH)
@@ -91,12 +90,12 @@ def input_gradient(layer: Any, dz: np.ndarray, dx: np.ndarray, first: int, block
     if not add:
         target.zero_()
     back = _scratch("columns", blocks * s.inputs * s.out_rows * s.out_columns * WIDTH)
-    for weight, row, column in _taps(layer):
+    for row, column in _taps(layer):
         back = back.view(blocks, s.inputs, -1)
-        torch.bmm(weight.t().expand(blocks, -1, -1), inside, out=back)
+        torch.bmm(_weight(layer, row, column).t().expand(blocks, -1, -1), inside, out=back)
         back = back.view(blocks, s.inputs, s.out_rows, s.out_columns, WIDTH)
-        first_row, rows, last_row = _overlap(row - s.border, step, s.out_rows, s.rows)
-        first_column, columns, last_column = _overlap(column - s.border, step, s.out_columns, s.columns)
+        first_row, rows, last_row = _overlap(row - s.padding, step, s.out_rows, s.rows)
+        first_column, columns, last_column = _overlap(column - s.padding, step, s.out_columns, s.columns)
         if rows < last_row and columns < last_column:
             target[:, :, first_row::step, first_column::step][:, :, : last_row - rows, : last_column - columns] += back[
                 :, :, rows:last_row, columns:last_column
@@ -114,8 +113,8 @@ def weight_gradient(layer: Any, x: np.ndarray, dz: np.ndarray, blocks: int, add:
     """As `SparseLayer.weight_gradient`."""
     s, inside = layer.shape, _inside(layer, dz, blocks)
     full = _scratch("weight", s.weights).view(s.outputs, s.kernel**2, s.inputs)
-    for number, (_, row, column) in enumerate(_taps(layer)):
-        full[:, number] = torch.bmm(inside, _read(layer, x, blocks, row, column).transpose(1, 2)).sum(0)
+    for number, tap in enumerate(_taps(layer)):
+        full[:, number] = torch.bmm(inside, _read(layer, x, blocks, *tap).transpose(1, 2)).sum(0)
     if not s.channels_last and s.kernel > 1:
         full = full.transpose(1, 2).contiguous()
     found = full.view(-1).numpy()[layer.gradient_rows.source]

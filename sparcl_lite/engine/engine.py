@@ -12,7 +12,7 @@ from sparcl_lite.engine.contract import Masking
 from sparcl_lite.engine.graph import Graph
 from sparcl_lite.engine.layers import EVERYTHING, SparseLayer
 from sparcl_lite.engine.passes import Pass
-from sparcl_lite.engine.segment import Segment
+from sparcl_lite.engine.segment import Segment, taken
 from sparcl_lite.engine.tracing import segmented, traced
 
 ENOUGH_ZEROS = 0.3  # share of a weight from which on its zeros are a mask
@@ -20,22 +20,28 @@ logger = logging.getLogger("sparcl_lite.engine")
 
 
 class Engine:
-    """Runs a method of a module on its nonzero weights only.
+    """Runs a `method` of a module on its nonzero weights only; `dense` is the same by PyTorch's layers.
 
     `masking` says which weights exist and whose gradient is wanted; without one it is what `torch.nn.utils.prune` or
     the zeros of the weights say. Methods, strategies and checkpoints see dense parameters with zeros, and dense
-    gradients. While an optimiser is `holding`, weights and gradients are stored for the active weights only, unless more
-    are wanted (see `SparseSGD`). Unless it is `alone` with weights and gradients within a step, it finds the gradients
+    gradients. While an optimiser is `holding`, weights and gradients are stored for the active weights only, unless
+    more are wanted (see `SparseSGD`). Unless it is `alone` with weights and gradients within a step, it finds the gradients
     of all weights, also of those outside the mask, and other terms of the loss may add to them. With `choice` each
     product and the whole network run in the way that is faster (see `Choice`).
     """
 
     def __init__(
-        self, module: nn.Module, method: str, masking: Masking | None = None, *, alone: bool = False,
+        self,
+        module: nn.Module,
+        method: str,
+        dense: Callable,
+        masking: Masking | None = None,
+        *,
+        alone: bool = False,
         choice: Choice | None = None,
-    ):  # fmt: skip
-        self.module, self.method, self.masking, self.alone, self.choice = module, method, masking, alone, choice
-        self.dense: Callable = getattr(module, method)
+    ):
+        self.module, self.method, self.dense = module, method, dense
+        self.masking, self.alone, self.choice = masking, alone, choice
         self.chunks: tuple[int, ...] = ()
         self.holding = False  # see `SparseSGD`
         self.compact = False  # from `begin_step` to `end_step`
@@ -51,7 +57,8 @@ class Engine:
 
     def __call__(self, *inputs: Tensor, chunks: tuple[int, ...] = ()) -> Any:
         """As the module's own method; `chunks` sum to the batch and keep separate batch statistics."""
-        program = self.program(inputs) if self.choice is None or self.choice.pays else None
+        pays = self.choice is None or self.choice.pays
+        program = self.program(inputs) if pays and all(taken(x) for x in inputs) else None
         if program is None:
             self.restore()
             return self._dense(inputs, chunks)
@@ -76,8 +83,6 @@ class Engine:
 
     def program(self, inputs: tuple) -> nn.Module | None:
         """The traced module with its segments, for inputs of these shapes; None where nothing is to be gained."""
-        if not all(isinstance(x, Tensor) and x.dim() for x in inputs):
-            return None
         key = (self.module.training, *(tuple(x.shape[1:]) for x in inputs))
         if key not in self.programs:
             self.programs[key] = self._program(inputs)
@@ -107,7 +112,7 @@ class Engine:
             self.said.add(text)
             logger.info(text)
 
-    # ---- which weights exist, and whose gradients are wanted ----------------------------------------------------------
+    # ---- which weights exist, and whose gradients are wanted --------------------------------------------------------
 
     def mask_of(self, layer: SparseLayer) -> Tensor | None:
         """Which of a layer's weights exist; None: all."""
@@ -164,7 +169,7 @@ class Engine:
             return None
         return segment.gradient(layer)
 
-    # ---- storage of the active weights only -----------------------------------------------------------------------------
+    # ---- storage of the active weights only -------------------------------------------------------------------------
 
     def begin_step(self) -> None:
         """Until `end_step`, collect gradients of weights instead of setting `grad`, where nothing reads `grad`."""

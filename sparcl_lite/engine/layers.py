@@ -97,12 +97,10 @@ class SparseLayer:
         """Share of the weights that exist."""
         return len(self.forward_rows.source) / self.shape.weights
 
-    @property
-    def per_mille(self) -> tuple[int, int]:
-        """Thousandths of the weights that exist, and of those whose gradient is wanted."""
-        return tuple(
-            round(1000 * len(rows.source) / self.shape.weights) for rows in (self.forward_rows, self.gradient_rows)
-        )
+    def per_cent(self, product: str) -> int:
+        """Share of the weights that a product runs over."""
+        rows = self.gradient_rows if product == "weight_gradient" else self.forward_rows
+        return round(100 * len(rows.source) / self.shape.weights)
 
     # ---- their values -----------------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class Segment(nn.Module):
         self.used: Graph | None = None  # the last one: only its weights may be released
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        if not all(_taken(x) for x in inputs):
+        if not all(taken(x) for x in inputs):
             self.engine.restore()
             return self.dense(*inputs)
         graph = self.graph(inputs)
@@ -181,9 +181,9 @@ def prune_again(module: nn.Module) -> None:
             hook(module, None)
 
 
-def _taken(x: Tensor) -> bool:
+def taken(x: Tensor) -> bool:
     """Whether the kernels can take an input: float32 on the CPU, outside of autocast and of function transforms."""
-    plain = isinstance(x, Tensor) and x.device.type == "cpu" and x.dtype == torch.float32 and len(x) > 0
+    plain = isinstance(x, Tensor) and x.dim() > 0 and x.device.type == "cpu" and x.dtype == torch.float32 and len(x) > 0
     return plain and not torch.is_autocast_enabled("cpu") and not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 

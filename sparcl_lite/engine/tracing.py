@@ -4,6 +4,7 @@ What the kernels know is in `READERS`, one function an operation. Everything els
 segments.
 """
 
+import inspect
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -32,9 +33,15 @@ class Unsupported(Exception):
 class _Tracer(fx.Tracer):
     """Traces a method of a module, down to the layers that the kernels know and PyTorch's own."""
 
-    def __init__(self, method: str):
+    def __init__(self, method: str, inputs: int):
         super().__init__()
-        self.traced_func_name = method
+        self.traced_func_name, self.inputs = method, inputs
+
+    def create_args_for_root(self, root_fn: Callable, is_module: bool, concrete_args: Any = None) -> tuple:
+        """So many inputs are traced; the other arguments keep their default values."""
+        names = list(inspect.signature(root_fn).parameters)[1 : 1 + self.inputs]
+        names += [f"input_{i}" for i in range(len(names), self.inputs)]  # of `*inputs`
+        return root_fn, [self.root, *(self.create_proxy("placeholder", name, (), {}) for name in names)]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return kind_of(m) is not None or bool(_hooks(m)) or super().is_leaf_module(m, module_qualified_name)
@@ -42,12 +49,8 @@ class _Tracer(fx.Tracer):
 
 def traced(module: nn.Module, method: str, examples: tuple[Tensor, ...]) -> fx.GraphModule:
     """The module's method as a graph, with the shape of every value. Raises what `torch.fx` cannot trace."""
-    graph = _Tracer(method).trace(module)
+    graph = _Tracer(method, len(examples)).trace(module)
     found = fx.GraphModule(module, graph)
-    unused = [node for node in graph.nodes if node.op == "placeholder"][len(examples) :]
-    for node in unused:  # arguments that keep their default values
-        node.replace_all_uses_with(node.args[0] if node.args else None)
-        graph.erase_node(node)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         ShapeProp(found, mode).propagate(*(mode.from_tensor(example) for example in examples))
     _view_as_flatten(graph)

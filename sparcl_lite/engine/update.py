@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import nn
 
-if TYPE_CHECKING:
-    from sparcl_lite.models import ResNet
+from sparcl_lite.engine.accelerate import engine_of
 
 
 class SparseSGD(torch.optim.SGD):
@@ -18,9 +16,9 @@ class SparseSGD(torch.optim.SGD):
     also after an error.
     """
 
-    def __init__(self, network: ResNet, lr: float):
+    def __init__(self, network: nn.Module, lr: float):
         super().__init__(network.parameters(), lr=lr, foreach=True)
-        self.engine = getattr(network, "engine", None)
+        self.engine = engine_of(network)
 
     def __enter__(self) -> SparseSGD:
         if self.engine:

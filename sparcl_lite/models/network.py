@@ -24,13 +24,15 @@ class Network(nn.Module):
     blocks : names of what can be frozen, in order of execution
     body : the module that names of weights and of layers refer to
     layout : memory format of the feature maps
-    engine : runs the layers up to the head in another way, or None; see `sparcl_lite.engine`
+    engine : runs `traced` in another way, or None; see `sparcl_lite.engine`
+    traced : the method of `body` that an engine runs
     entry : every pass begins here: a place for hooks
     frozen : the first of `blocks`, which do not train
     """
 
     layout = torch.contiguous_format
     engine = None
+    traced = "forward"
     prunable: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
 
@@ -58,6 +60,10 @@ class Network(nn.Module):
 
     def features(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
         """What the head sees ``(N, features)``."""
+        raise NotImplementedError
+
+    def dense(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
+        """What `traced` computes, by PyTorch's layers."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
@@ -142,12 +148,19 @@ class Adapted(Network):
         return self.module.get_submodule(self.head_name)
 
     def forward(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
-        """Logits ``(N, classes)``, of each chunk in a pass of its own."""
+        """Logits ``(N, classes)``, of each chunk as in a pass of its own."""
+        x = self.entry(x)
+        return self.dense(x, chunks) if self.engine is None else self.engine(x, chunks=chunks)
+
+    def dense(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
+        """The logits, of each chunk in a pass of its own."""
         return self._in_chunks(self.module, x, chunks)
 
     def features(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
         """The input of the head."""
-        return self._in_chunks(self._features, x, chunks)
+        if self.engine is not None:
+            self.engine.restore()
+        return self._in_chunks(self._features, self.entry(x), chunks)
 
     def _features(self, x: Tensor) -> Tensor:
         seen: list[Tensor] = []
@@ -159,7 +172,6 @@ class Adapted(Network):
         return seen[-1]
 
     def _in_chunks(self, run: Callable[[Tensor], Tensor], x: Tensor, chunks: tuple[int, ...]) -> Tensor:
-        x = self.entry(x)
         if not self.training or len(chunks) < 2:
             return run(x)
         return torch.cat([run(part) for part in x.split(tuple(chunks))])

@@ -73,7 +73,7 @@ class ResNet(Network):
     stages : their names
     """
 
-    layout = torch.channels_last
+    layout, traced = torch.channels_last, "dense"
 
     def __init__(
         self,
@@ -132,11 +132,9 @@ class ResNet(Network):
     def features(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
         """What the head sees ``(N, features)``: the last stage's maps, averaged over their positions."""
         x = self.entry(x)
-        if self.engine is not None and self.engine.takes(x):
-            return self.engine.features(x, chunks)
-        return self.dense_features(x, chunks)
+        return self.dense(x, chunks) if self.engine is None else self.engine(x, chunks=chunks)
 
-    def dense_features(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
+    def dense(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
         """`features` as PyTorch computes them."""
         self._set_chunks(chunks)
         x = self._frozen_maps(x)

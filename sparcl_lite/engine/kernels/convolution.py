@@ -105,8 +105,8 @@ def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, parti
 
     `x_place` is (start, block, row, step) and `y_place` (start, block, row, step, channel): where the first position
     lies and how far apart the next ones are, in floats (steps in positions). `tiling` is (blocks, rows, tallest
-    tile, pieces of the channels, the tiles of a row as `cut` has them). Sums and sums of squares of y, by sample, are added to
-    `partial` `[blocks, parts, channels, 2, 16]` unless it is empty.
+    tile, pieces of the channels, the tiles of a row as `cut` has them). Sums and sums of squares of y, by sample, are
+    added to `partial` `[blocks, parts, channels, 2, 16]` unless it is empty.
     """
     x_start, x_block, x_row, x_step = x_place
     y_start, y_block, y_row, y_step, y_channel = y_place

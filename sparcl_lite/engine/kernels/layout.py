@@ -1,7 +1,7 @@
 """Aligned memory, and the ways into and out of the layouts with samples innermost.
 
 A feature map is `[blocks, channels, rows, columns, 16]`; a flat one, of features without positions, is
-`[features, blocks, 16]`. Both are described by a place: how many floats lie between two blocks and between two channels.
+`[features, blocks, 16]`. Both are described by a place: the numbers of floats between two blocks and two channels.
 """
 
 import numpy as np
