@@ -23,6 +23,7 @@ _HOME = {
     "Store": "runs.store",
     "Strategy": "sparsity",
     "run": "runs.run",
+    "accelerate": "engine",
     "sparsify": "sparsity.own_loop",
     "sweep": "runs.sweep",
 }

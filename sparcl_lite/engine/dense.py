@@ -57,7 +57,7 @@ def _inside(layer: Any, dz: np.ndarray, blocks: int) -> Tensor:
 
 
 def _blocks_of(layer: Any, values: np.ndarray, size: tuple[int, ...], first: int, blocks: int) -> Tensor:
-    """So many blocks of a map without border `(blocks, channels, positions)`; of a flat one all, as positions of one."""
+    """So many blocks of a map `(blocks, channels, positions)`; of a flat one all, as positions of one."""
     if layer.flat:
         return torch.from_numpy(values).view(1, size[0], -1)[:, :, : blocks * WIDTH]
     block = math.prod(size) * WIDTH

@@ -25,9 +25,9 @@ class Engine:
     `masking` says which weights exist and whose gradient is wanted; without one it is what `torch.nn.utils.prune` or
     the zeros of the weights say. Methods, strategies and checkpoints see dense parameters with zeros, and dense
     gradients. While an optimiser is `holding`, weights and gradients are stored for the active weights only, unless
-    more are wanted (see `SparseSGD`). Unless it is `alone` with weights and gradients within a step, it finds the gradients
-    of all weights, also of those outside the mask, and other terms of the loss may add to them. With `choice` each
-    product and the whole network run in the way that is faster (see `Choice`).
+    more are wanted (see `SparseSGD`). Unless it is `alone` with weights and gradients within a step, it finds the
+    gradients of all weights, also of those outside the mask, and other terms of the loss may add to them. With
+    `choice` each product and the whole network run in the way that is faster (see `Choice`).
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Engine:
             return self.masking.existing.get(layer.name)
         if (mask := getattr(layer.module, "weight_mask", None)) is not None:
             return mask
-        weight = layer.module.weight
+        weight = layer.given
         if layer.read is not None and layer.read[0] is weight and layer.read[1] == weight._version:
             return layer.mask
         mask = weight.detach() != 0
@@ -140,18 +140,21 @@ class Engine:
         for layer in graph.layers:
             layer.index(self.mask_of(layer), work.capacity)
             layer.want(self.wanted_of(layer))
-            layer.read_values(layer.module.weight)
+            layer.read_values(layer.given)
         if self.choice:
             self.choice.take(work)
         for layer in graph.layers:
             if layer.dense:
                 layer.restore()
-                layer.read_values(layer.module.weight)
+                layer.read_values(layer.given)
             elif self.compact and layer.collects:
                 layer.release()
 
-    def prepare_backward(self, graph: Graph, work: Pass, states: list) -> None:
-        """Before a backward pass: masks and weights of its forward pass."""
+    def prepare_backward(self, graph: Graph, work: Pass, states: list, needed: list[bool]) -> None:
+        """Before a backward pass: masks and weights of its forward pass; which of the graph's slots are `needed`."""
+        for slot, need in zip(graph.slots, needed, strict=True):
+            if isinstance(slot.source, SparseLayer):
+                slot.source.trains = need
         wanted = [self.wanted_of(layer) for layer in graph.layers]
         if self.masking is not None and EVERYTHING in [w for w in wanted if isinstance(w, str)]:
             self.restore()  # for a decision on weights

@@ -70,7 +70,7 @@ class Multiply(Operation):
 
     def backward(self, work: Any, x: np.ndarray, first: int, count: int, dx: np.ndarray | None, add: bool) -> None:
         dz = work.gradient_of(self.y, first, count, self.layer.shape.gradient_border)
-        if self.module.weight.requires_grad:
+        if self.layer.trains:
             self.layer.weight_gradient(x, dz, count, first > 0)
         if dx is not None:
             self.layer.input_gradient(dz, dx, first, count, add)

@@ -83,7 +83,11 @@ class Segment(nn.Module):
         """Weights and biases that gradients are found for."""
         for slot in graph.slots:
             prune_again(slot.module)
-        return [getattr(slot.module, slot.name) for slot in graph.slots]
+        found = [getattr(slot.module, slot.name) for slot in graph.slots]
+        for slot, tensor in zip(graph.slots, found, strict=True):
+            if isinstance(slot.source, SparseLayer):
+                slot.source.given = tensor
+        return found
 
     def found(self, work: Pass, slot: Slot) -> Tensor | None:
         """A parameter's gradient, as a pass left it."""
@@ -157,7 +161,7 @@ class _Function(torch.autograd.Function):
         _use_threads()
         count = len(ctx.shapes)
         wanted = ctx.needs_input_grad[4:]
-        segment.engine.prepare_backward(graph, work, ctx.states)
+        segment.engine.prepare_backward(graph, work, ctx.states, wanted[count:])
         work.backward(
             [g.detach().contiguous().numpy() for g in gradients],
             0 if any(wanted[:count]) else graph.first_stage(wanted[count:]),

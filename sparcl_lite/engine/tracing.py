@@ -13,10 +13,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils.prune import BasePruningMethod
 
 from sparcl_lite.engine.graph import DEEPEST, FREE, RELU, RELU6, Affine, Expression, Graph, Map
@@ -24,6 +25,7 @@ from sparcl_lite.engine.operations import Drop, Multiply, Output, Pool, Store
 from sparcl_lite.models import BatchNorm2d
 
 LARGEST_KERNEL, STRIDES = 7, (1, 2)
+SAMPLES = 2  # of the pass that shows shapes
 
 
 class Unsupported(Exception):
@@ -51,12 +53,20 @@ def traced(module: nn.Module, method: str, examples: tuple[Tensor, ...]) -> fx.G
     """The module's method as a graph, with the shape of every value. Raises what `torch.fx` cannot trace."""
     graph = _Tracer(method, len(examples)).trace(module)
     found = fx.GraphModule(module, graph)
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        ShapeProp(found, mode).propagate(*(mode.from_tensor(example) for example in examples))
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        _Shapes(found).propagate(*(example[:SAMPLES] for example in examples))
     _view_as_flatten(graph)
     graph.eliminate_dead_code()
     found.recompile()
     return found
+
+
+class _Shapes(ShapeProp):
+    """Finds shapes in a pass without hooks, which leaves no trace in batch norms and generators."""
+
+    def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
+        module = self.fetch_attr(target)
+        return args[0] if isinstance(module, _NormBase | _DropoutNd) else module.forward(*args, **kwargs)
 
 
 def _view_as_flatten(graph: fx.Graph) -> None:
@@ -147,6 +157,13 @@ class Builder:
         self.graph.add(expression, operation)
         return Expression((Affine(operation.y, **affine),))
 
+    def own(self, node: fx.Node) -> Expression:
+        """What a node's argument stands for, to become part of another expression: stored if others read it, too."""
+        given, x = node.args[0], self.value(node)
+        if len(given.users) > 1 and any(a.norm is not None or a.biased is not None for a in x.affines):
+            x = self.values[given] = self.stored(x)
+        return x
+
     def stored(self, expression: Expression) -> Expression:
         """The same value as a map."""
         return self.made(expression, Store(expression.like))
@@ -159,15 +176,14 @@ class Builder:
         return self.made(x, Multiply(f"{node.target}.weight", module, x.like), **biased)
 
     def norm(self, node: fx.Node) -> Expression:
-        x = self.value(node)
-        alone = len(x.affines) == 1 and x.inner is None and x.bounds == FREE and x.affines[0].norm is None
-        if not alone or len(node.args[0].users) > 1:
+        x = self.own(node)
+        if len(x.affines) > 1 or x.inner is not None or x.bounds != FREE or x.affines[0].norm is not None:
             x = self.stored(x)
         (affine,) = x.affines
         return Expression((Affine(affine.map, affine.biased, self.submodule(node)),))
 
     def bounded(self, node: fx.Node, bounds: tuple[float, float]) -> Expression:
-        x = self.value(node)
+        x = self.own(node)
         if x.bounds != FREE:
             x = self.stored(x)
         return Expression(x.affines, x.inner, bounds, x.depth)
@@ -359,11 +375,8 @@ def _detail(node: fx.Node, module: nn.Module, reader: Callable, before: list, af
         same = len(node.args) == 2 and node.args[0] is node.args[1]
         if same or not plain or before[0] != before[1]:
             return "of other shapes"
-    if reader is Builder.flatten and node.op != "call_module":
-        if _argument(node, 1, "start_dim", 0) != 1 or len(after) != 2:
-            return "of the batch"
-    if reader is Builder.flatten and node.op == "call_module" and len(after) != 2:
-        return "of some dimensions"
+    if reader is Builder.flatten and (len(after) != 2 or after[0] != before[0][0]):
+        return "of other dimensions"
     if reader is Builder.mean:
         dims = _argument(node, 1, "dim")
         if len(before[0]) != 4 or {d % 4 for d in _pair(dims if dims is not None else 0)} != {2, 3}:
@@ -374,7 +387,15 @@ def _detail(node: fx.Node, module: nn.Module, reader: Callable, before: list, af
             return "with indices or dilation"
     if reader is Builder.same and before[0] != after:
         return "of another shape"
+    if _is_in_place(node, layer) and len(node.all_input_nodes[0].users) > 1:
+        return "in place"
     return None
+
+
+def _is_in_place(node: fx.Node, layer: nn.Module | None) -> bool:
+    """Whether others that read the node's argument may see it change."""
+    named = node.target in (operator.iadd, "add_", "relu_") or node.kwargs.get("inplace", False)
+    return named or getattr(layer, "inplace", False)
 
 
 class _Known(OperatorSupportBase):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sparcl_lite.engine.accelerate import engine_of
+from sparcl_lite.engine.wrapping import engine_of
 
 
 class SparseSGD(torch.optim.SGD):

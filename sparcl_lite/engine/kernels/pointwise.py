@@ -3,7 +3,7 @@
 Maps lie as `layout` says, in places of (floats between blocks, floats between channels); one with a border of zeros has
 that many more rows and columns on each side. Samples belong to chunks (current batch, replay batches), each with batch
 statistics of its own: `chunk_of` is the chunk of each sample, -1 for those that fill the last block. Scale and shift
-are stored for each channel and sample. They are zero for the fillers, whose activations and gradients therefore stay zero.
+are stored for each channel and sample. They are zero for the fillers, so their activations and gradients stay zero.
 """
 
 import numpy as np

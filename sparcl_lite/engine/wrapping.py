@@ -1,4 +1,4 @@
-"""`accelerate`: any module trains and predicts on its nonzero weights, and stays the same object with the same names."""
+"""`accelerate`: a module trains and predicts on its nonzero weights, and stays the same object with the same names."""
 
 import copy
 import importlib.util
