@@ -169,7 +169,7 @@ OPTIMISERS = {
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("masks", ["prune", "zeros"])
 def test_fifty_steps_stay_close(optimiser, masks):
-    """With clipped gradients, decay in the loss, and two backward passes a step, as the same script without the call."""
+    """With clipped gradients, decay in the loss and two backward passes a step, as the same script without the call."""
     modules = [pruned(four_layers), sl.accelerate(pruned(four_layers), images(), "sparse")]
     if masks == "zeros":
         for number in (0, 1):
