@@ -19,6 +19,7 @@ from sparcl_lite.data.streams import Batch, Task, TaskStream, steps_per_epoch
 from sparcl_lite.engine import engine_for
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.errors import KitError
+from sparcl_lite.feature_dropout import FeatureDropout
 from sparcl_lite.measure.flops import Ledger, PassCounter, costs_of
 from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
 from sparcl_lite.methods.base import Passes
@@ -66,7 +67,8 @@ class Trainer:
             raise KitError(f"network = {config.network!r}: nothing in it can be pruned; allowed: sparse = none")
         strategy = STRATEGIES[config.sparse.kind] if config.sparse else Strategy
         self.sparsity = strategy(config, self.network, self.rng, len(self.stream.train.labels))
-        self.network.engine = self._make_engine()
+        self.network.engine = self.engine = self._make_engine()
+        self.dropout = self._make_dropout()
         self.ledger, self.passes = Ledger(costs_of(config)), PassCounter(self.network)
         self.probe = Probe(self.network, self.stream, self.buffer, self._count_probe)
         self.phases = self.method.phases(self.stream)
@@ -92,6 +94,11 @@ class Trainer:
         config = self.config
         kind = config.engine if config.sparse and config.freeze == UNFROZEN else "dense"
         return engine_for(kind, self.network, self.sparsity, alone=self.method.keeps_to_loss)
+
+    def _make_dropout(self) -> FeatureDropout | None:
+        if not (self.config.clfd and self.config.clfd.cffs):
+            return None
+        return FeatureDropout(self.config, self.network.selection, self.stream, self.rng.selection)
 
     def _check_removal(self) -> None:
         """Raise `KitError` where DDR leaves too few samples for a step."""
@@ -128,6 +135,8 @@ class Trainer:
         phase = self._phase(number)
         with self._timed("train"):
             self.method.begin_task(phase, self.stream)
+            if self.dropout:
+                self.dropout.begin_task(phase)
             self._count_auxiliary()
         self.sparsity.begin_task(phase)
 
@@ -142,6 +151,8 @@ class Trainer:
     def _enter(self, number: int) -> None:
         """Freeze what this phase does not train, and count accordingly."""
         self.method.arrange(self.config, self.network, number)
+        encodes = any(p.requires_grad for p in self.network.entry.parameters())  # then the input needs a gradient
+        self.network.engine = None if encodes else self.engine
         self.ledger.costs = costs_of(self.config, number)
 
     def _phase(self, number: int) -> Task:
@@ -161,10 +172,14 @@ class Trainer:
     def _train(self, phase: Task, epoch: int) -> None:
         self.network.train()
         self.method.begin_epoch(phase, epoch)
+        if self.dropout:
+            self.dropout.begin_epoch(phase, epoch)
         samples = self.sparsity.begin_epoch(phase, epoch, self.probe)
         self.totals["offered"] += len(phase.samples)
         with SparseSGD(self.network, self.config.lr) as optimizer:
             for batch in self.stream.epoch(phase, samples):
+                if self.dropout:
+                    self.dropout.begin_step(batch)
                 logits = self.method.step(batch, optimizer, lambda step=batch.step: self._edit_gradients(step))
                 self.sparsity.observe(batch, logits)
                 self._count_step(batch)
@@ -247,7 +262,7 @@ class Trainer:
             "buffer": None if self.buffer is None else self.buffer.state_dict(),
             "method": self.method.state_dict(),
             "sparsity": self.sparsity.state_dict(),
-            "engine": self.network.engine and self.network.engine.state_dict(),
+            "engine": self.engine and self.engine.state_dict(),
             "rng": self.rng.state_dict(),
             "ledger": self.ledger.by_part(),
             "totals": self.totals,
@@ -265,8 +280,8 @@ class Trainer:
             self.buffer.load_state_dict(state["buffer"])
         self.method.load_state_dict(state["method"])
         self.sparsity.load_state_dict(state["sparsity"])
-        if self.network.engine and state["engine"] is not None:
-            self.network.engine.load_state_dict(state["engine"])
+        if self.engine and state["engine"] is not None:
+            self.engine.load_state_dict(state["engine"])
         self.rng.load_state_dict(state["rng"])
         for part, flops in state["ledger"].items():
             setattr(self.ledger, part, flops)

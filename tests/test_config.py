@@ -84,6 +84,7 @@ OTHERS = {
     "buffer_size": 201,
     "replay_batch_size": 17,
     "replay_from_task": 1,
+    "clfd": True,
     "engine": "sparse",
     "freeze": "layer1",
     "freeze_first_task": True,

@@ -121,7 +121,7 @@ def _result(trainer: Trainer, started: str, peak: int, where: dict) -> RunResult
         peak_memory_bytes=peak,
         training_memory_bytes=training_memory(config),
         trace=_columns(trainer.trace),
-        sparse=trainer.sparsity.report() | (trainer.network.engine.report() if trainer.network.engine else {}),
+        sparse=trainer.sparsity.report() | (trainer.engine.report() if trainer.engine else {}),
         method=trainer.method.report(),
         pretraining=trainer.pretraining,
         environment=where,
