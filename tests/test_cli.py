@@ -166,7 +166,7 @@ WRONG = {
     "run --sparse sparcl --variant nobody": ("variant = 'nobody'", "'paper' or 'official'"),
     "run --method hal": ("method = 'hal'", "der++"),
     "run --sparse lottery": ("sparse.kind = 'lottery'", "sparcl", "random", "snip"),
-    "run --profile huge": ("profile = 'huge'", "smoke, lite, paper"),
+    "run --profile huge": ("profile = 'huge'", "smoke, lite, desk, paper"),
     "run --set warmth=3": ("warmth", "not a parameter"),
     "run --set lr": ("'lr'", "NAME=VALUE"),
     "run --set lr=fast": ("lr = 'fast'", "number"),
