@@ -239,6 +239,7 @@ def test_a_truncated_result_is_set_aside_and_the_next_call_redoes_it(call, tmp_p
 
 def test_missing_data_without_a_network_is_quick_and_says_what_to_do(call, tmp_path, monkeypatch):
     monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("PATH", str(tmp_path))  # no npm
     for variable in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9" if "http" in variable.lower() else "")
     for arguments in (["run", "--dataset", "cifar10", "--profile", "smoke"], ["data", "fetch", "cifar10"]):

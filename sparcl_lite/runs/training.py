@@ -61,6 +61,7 @@ class Training(Job):
             peak = max(state["peak"], memory.read())
             saved = {"trainer": trainer.state_dict(), "started": state["started"], "peak": peak}
             store.save_checkpoint(config, saved)
+            self.check_time()
 
         new = partial(Trainer, config, dataset, device=device, on_epoch=save)
         trainer, state = _resume(config, store, device, new)
