@@ -23,7 +23,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
 	@echo
 	@echo "  PYTHON     the Python (3.11 or newer) that makes $(VENV); now $(PYTHON)"
-	@echo "  PROFILE    size of the runs: smoke, lite or paper; now $(PROFILE)"
+	@echo "  PROFILE    size of the runs: smoke, lite, desk or paper; now $(PROFILE)"
 	@echo "  SEEDS      runs per table cell; now $(SEEDS)"
 	@echo "  SCHEDULER  address of a Dask scheduler, e.g. tcp://host:8786; empty: this machine"
 	@echo "  NOTEBOOKS  names of the notebooks to reproduce, or all; empty: all but the long ones"

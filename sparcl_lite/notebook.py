@@ -31,7 +31,7 @@ class NotebookParameters(BaseModel):
 
     Attributes
     ----------
-    profile : size of the runs: smoke, lite or paper
+    profile : size of the runs: smoke, lite, desk or paper
     dataset : empty for the profile's own
     seeds : at most so many runs per row (rows that decide no claim have fewer)
     store : folder where runs made here are kept

@@ -133,6 +133,9 @@ class _DryTrainer(Trainer):
     def _make_engine(self) -> None:
         return None
 
+    def _make_dropout(self) -> None:
+        return None
+
     def _enter(self, number: int) -> None:
         self.ledger.costs, self.most = costs_of(self.config, number), 0
         for cost in self.ledger.costs:

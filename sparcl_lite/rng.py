@@ -15,6 +15,7 @@ PURPOSES = (
     "mask",
     "removal",
     "probe",
+    "selection",
 )
 
 

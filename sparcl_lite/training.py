@@ -19,6 +19,7 @@ from sparcl_lite.data.streams import Batch, Task, TaskStream, steps_per_epoch
 from sparcl_lite.engine import engine_for
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.errors import KitError
+from sparcl_lite.feature_dropout import FeatureDropout
 from sparcl_lite.measure.flops import Ledger, PassCounter, costs_of
 from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
 from sparcl_lite.methods.base import Passes
@@ -67,6 +68,7 @@ class Trainer:
         strategy = STRATEGIES[config.sparse.kind] if config.sparse else Strategy
         self.sparsity = strategy(config, self.network, self.rng, len(self.stream.train.labels))
         self.network.engine = self._make_engine()
+        self.dropout = self._make_dropout()
         self.ledger, self.passes = Ledger(costs_of(config)), PassCounter(self.network)
         self.probe = Probe(self.network, self.stream, self.buffer, self._count_probe)
         self.phases = self.method.phases(self.stream)
@@ -92,6 +94,11 @@ class Trainer:
         config = self.config
         kind = config.engine if config.sparse and config.freeze == UNFROZEN else "dense"
         return engine_for(kind, self.network, self.sparsity, alone=self.method.keeps_to_loss)
+
+    def _make_dropout(self) -> FeatureDropout | None:
+        if not (self.config.clfd and self.config.clfd.cffs):
+            return None
+        return FeatureDropout(self.config, self.network.selection, self.stream, self.rng.selection)
 
     def _check_removal(self) -> None:
         """Raise `KitError` where DDR leaves too few samples for a step."""
@@ -128,6 +135,8 @@ class Trainer:
         phase = self._phase(number)
         with self._timed("train"):
             self.method.begin_task(phase, self.stream)
+            if self.dropout:
+                self.dropout.begin_task(phase)
             self._count_auxiliary()
         self.sparsity.begin_task(phase)
 
@@ -161,10 +170,14 @@ class Trainer:
     def _train(self, phase: Task, epoch: int) -> None:
         self.network.train()
         self.method.begin_epoch(phase, epoch)
+        if self.dropout:
+            self.dropout.begin_epoch(phase, epoch)
         samples = self.sparsity.begin_epoch(phase, epoch, self.probe)
         self.totals["offered"] += len(phase.samples)
         with SparseSGD(self.network, self.config.lr) as optimizer:
             for batch in self.stream.epoch(phase, samples):
+                if self.dropout:
+                    self.dropout.begin_step(batch)
                 logits = self.method.step(batch, optimizer, lambda step=batch.step: self._edit_gradients(step))
                 self.sparsity.observe(batch, logits)
                 self._count_step(batch)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from sparcl_lite.config import RunConfig, explain
+from sparcl_lite.config import PROFILES, RunConfig, explain
 from sparcl_lite.config.key import canonical
 from sparcl_lite.registry import METHODS
 from sparcl_lite.sparsity import RigL, SparCL
@@ -40,7 +40,7 @@ def test_paper_profile_has_the_published_best_values(method, dataset, buffer_siz
     assert (config.class_order, config.images_per_class) == ("native", 0)
 
 
-@pytest.mark.parametrize("profile", ["smoke", "lite", "paper"])
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("as_dict", [True, False])
 def test_official_variant_switches_the_loop(profile, as_dict):
     def loop(config):
@@ -84,6 +84,7 @@ OTHERS = {
     "buffer_size": 201,
     "replay_batch_size": 17,
     "replay_from_task": 1,
+    "clfd": True,
     "engine": "sparse",
     "freeze": "layer1",
     "freeze_first_task": True,
@@ -192,7 +193,7 @@ def test_key_depends_on_every_field_of_the_sparse_part():
         ({"dataset": ["digits"]}, ["dataset = ['digits']"]),
         ({"method": ["er"]}, ["method = ['er']: unknown; allowed: "]),
         ({"sparse": {"kind": ["snip"]}}, ["sparse.kind = ['snip']: unknown; allowed: "]),
-        ({"profile": "huge"}, ["profile", "'huge'", "smoke, lite, paper"]),
+        ({"profile": "huge"}, ["profile", "'huge'", "smoke, lite, desk, paper"]),
         ({"seed": -1}, ["seed", "-1", "0"]),
         ({"lr": 0}, ["lr", "0", "greater than 0"]),
         ({"lr": float("nan")}, ["lr", "nan"]),

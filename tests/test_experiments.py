@@ -2,6 +2,7 @@
 
 import pytest
 
+from sparcl_lite.config import PROFILES
 from sparcl_lite.papers.claims import claims
 from sparcl_lite.papers.experiments import RECORD, Experiment, Row
 from sparcl_lite.papers.reference import reference
@@ -124,7 +125,7 @@ def test_rows_are_distinct_runs_compared_with_rows_of_the_table(item):
         assert row.against is None or experiment.row(row.against).id == row.against != row.id
 
 
-@pytest.mark.parametrize("profile", ["smoke", "lite", "paper"])
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("variant", ["paper", "official"])
 def test_both_tables_share_their_common_runs(profile, variant):
     one, three = (item(profile=profile, variant=variant) for item in (table1, table3))

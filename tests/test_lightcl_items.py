@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sparcl_lite.config import RunConfig
+from sparcl_lite.config import PROFILES, RunConfig
 from sparcl_lite.methods.lightcl import kept_channels
 from sparcl_lite.papers.lightcl.generalizability import generalizability, points
 from sparcl_lite.papers.lightcl.tables import PRUNED, ablation, protocol, table1
@@ -13,7 +13,7 @@ from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
 
 
-@pytest.mark.parametrize("profile", ["smoke", "lite", "paper"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_the_table_has_the_papers_rows_and_two_rivals(profile):
     experiment = table1(profile=profile)
     assert {row.id for row in experiment.rows} == set(reference("lightcl", "table1")["row"]) | {

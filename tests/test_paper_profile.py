@@ -62,7 +62,7 @@ def trainer_of(dataset, method, sparse=None, **settings):
 
 
 OWN_COSTS = ("joint", "pnn", "lightcl")
-REPLAYING = ("agem", "fdr", "er", "der", "der++")
+REPLAYING = ("agem", "fdr", "er", "er-ace", "der", "der++")
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in OWN_COSTS])

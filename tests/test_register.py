@@ -125,7 +125,7 @@ class ERACEParameters(sl.Parameters):
     weight: float = Field(1.0, ge=0, description="weight of the replayed samples' cross-entropy")
 
 
-def er_ace(name="er-ace", **options):
+def er_ace(name="own-ace", **options):
     @sl.register.method(name, label="ER-ACE", **options)
     class ERACE(sl.Method):
         Parameters = ERACEParameters
@@ -149,12 +149,12 @@ def er_ace(name="er-ace", **options):
 def test_own_method_runs_with_its_own_parameter_and_under_sparcl(tmp_path):
     er_ace()
     for sparse in (None, sl.SparCL(sparsity=0.9)):
-        config = sl.RunConfig(method="er-ace", weight=0.5, sparse=sparse, **SMOKE)
+        config = sl.RunConfig(method="own-ace", weight=0.5, sparse=sparse, **SMOKE)
         result = sl.run(config, store=tmp_path)
         assert result.config.weight == 0.5
         assert result.class_il > 10
     with pytest.raises(ValidationError) as raised:
-        sl.RunConfig(method="er-ace", weight=-1, **SMOKE)
+        sl.RunConfig(method="own-ace", weight=-1, **SMOKE)
     assert explain(raised.value).startswith("weight = -1: ")
 
 
@@ -227,7 +227,7 @@ def test_own_strategy_runs_over_any_method(tmp_path):
 
 def test_names_are_unique_and_unknown_ones_say_what_is_allowed():
     er_ace()
-    with pytest.raises(KitError, match="method = 'er-ace': is registered already; allowed: another name, or replace"):
+    with pytest.raises(KitError, match="method = 'own-ace': is registered already; allowed: another name, or replace"):
         er_ace()
     er_ace(replace=True)
     with pytest.raises(KitError, match="is registered already"):
@@ -235,26 +235,26 @@ def test_names_are_unique_and_unknown_ones_say_what_is_allowed():
     with pytest.raises(ValidationError) as raised:
         sl.RunConfig(method="er-ase", **SMOKE)
     assert explain(raised.value).startswith("method = 'er-ase': unknown; allowed: agem, ")
-    assert "er-ace" in explain(raised.value)
+    assert "own-ace" in explain(raised.value)
 
 
 def test_a_stored_result_is_read_without_the_code_that_made_it(tmp_path):
     er_ace()
-    config = sl.RunConfig(method="er-ace", **SMOKE)
+    config = sl.RunConfig(method="own-ace", **SMOKE)
     made = sl.run(config, store=tmp_path)
-    registry.METHODS.forget("er-ace")
+    registry.METHODS.forget("own-ace")
     (found,) = sl.Store(tmp_path).results()
     assert found.config.key == made.config.key == config.key
     assert not (tmp_path / "damaged").exists()
     command = [sys.executable, "-m", "sparcl_lite.cli", "store", "list", "--store", str(tmp_path)]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert f"{config.key}  er-ace, digits, seed 0: " in listed
+    assert f"{config.key}  own-ace, digits, seed 0: " in listed
 
 
 def test_workers_run_what_is_registered_here(tmp_path):
     mine()
     er_ace()
-    configs = [sl.RunConfig(dataset="mine", method="er-ace", seed=seed, **SMOKE) for seed in range(2)]
+    configs = [sl.RunConfig(dataset="mine", method="own-ace", seed=seed, **SMOKE) for seed in range(2)]
     results = sl.sweep(configs, store=tmp_path, workers=2, progress=False)
     assert [r.config.key for r in results] == [c.key for c in configs]
 

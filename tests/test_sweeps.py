@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ from sparcl_lite.data import download
 from sparcl_lite.data.streams import TaskStream
 from sparcl_lite.errors import KitError
 from sparcl_lite.runs import sweep as sweeps
+from sparcl_lite.runs.job import Job
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
 from sparcl_lite.runs.sweep import SweepError, sweep
@@ -117,6 +119,39 @@ def test_jobs_that_are_timed_run_here_after_the_others(tmp_path, scheduler, monk
     assert {path.parent.name for path in tmp_path.rglob("*.json")} == {tmp_path.name, "clustering"}
 
 
+# -- a limit of time
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_sweep_out_of_time_stops_at_a_checkpoint_and_the_next_one_goes_on(tmp_path, scheduler, monkeypatch, alone):
+    epochs, original, looks = [], Trainer.train_epoch, count(1)
+    configs, store = [tiny(seed=seed) for seed in range(1 if alone else 3)], Store(tmp_path / "store")
+    how = {"store": store, "scheduler": None if alone else scheduler, "progress": False}
+
+    def train_epoch(self, *at):
+        if type(self) is Trainer:  # and not the plan of a run
+            epochs.append(at)
+        original(self, *at)
+
+    monkeypatch.setattr(Trainer, "train_epoch", train_epoch)
+    with monkeypatch.context() as patched:
+        patched.setattr(Job, "out_of_time", property(lambda job: next(looks) > 4))
+        assert sweep(configs, minutes=1, **how) == [None] * len(configs)
+    assert 0 < len(epochs) <= 4
+    assert sweep(configs, minutes=0, **how) == [None] * len(configs)
+    assert len(epochs) <= 4  # nothing was begun
+    results = sweep(configs, minutes=60, **how)
+    assert len(epochs) == 6 * len(configs)  # no epoch twice
+    for config, result in zip(configs, results, strict=True):
+        assert numbers(result) == numbers(run(config, store=tmp_path / "other"))
+
+
+def test_a_failure_is_told_though_others_are_out_of_time(tmp_path, scheduler, monkeypatch):
+    monkeypatch.setattr(Job, "out_of_time", property(lambda job: job.config.seed == 1))
+    with pytest.raises(SweepError, match=r"1 of 2 runs failed: .*diverged"):
+        sweep([tiny(lr=1e30), tiny(seed=1)], store=tmp_path, minutes=1, scheduler=scheduler, progress=False)
+
+
 # -- failures
 
 
@@ -128,13 +163,13 @@ def no_network(*_):
 def test_a_failing_run_costs_only_itself(tmp_path, scheduler, monkeypatch, alone):
     monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "nothing"))
     monkeypatch.setattr(download.pooch.HTTPDownloader, "__call__", no_network)
-    failing, store = tiny(dataset="cifar10"), Store(tmp_path / "store")
+    failing, store = tiny(dataset="cifar100"), Store(tmp_path / "store")
     others = [] if alone else [tiny(), tiny(seed=1)]
     with pytest.raises(SweepError) as error:
         sweep([failing, *others], store=store, scheduler=None if alone else scheduler, progress=False)
     message = str(error.value)
-    assert message.startswith(f"1 of {1 + len(others)} runs failed: er, buffer 20, cifar10, seed 0 ({failing.key}): ")
-    assert "cifar10 is not available" in message
+    assert message.startswith(f"1 of {1 + len(others)} runs failed: er, buffer 20, cifar100, seed 0 ({failing.key}): ")
+    assert "cifar100 is not available" in message
     assert "\n" not in message
     assert len(list(store.results())) == len(others)
 

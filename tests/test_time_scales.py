@@ -2,7 +2,7 @@
 
 import pytest
 
-from sparcl_lite.config import RunConfig
+from sparcl_lite.config import PROFILES, RunConfig
 from sparcl_lite.data.streams import samples_per_class, steps_per_epoch
 from sparcl_lite.registry import DATASETS
 from sparcl_lite.sparsity import RigL, SparCL, StaticMask
@@ -40,15 +40,22 @@ def test_lite_presents_each_sample_more_than_once_a_stage_and_says_what_it_canno
 
 
 @pytest.mark.parametrize("sparsity", [0.75, 0.9, 0.95])
-def test_an_adjustment_at_lite_moves_the_published_share_of_active_weights(sparsity):
+def test_desk_has_the_stages_of_the_paper(sparsity):
+    desk = {"steps between": 62, "adjustments": 9, "presentations": 2, "counted first": 1, "removals": 4}
+    assert scales("desk", SparCL(sparsity=sparsity)) == desk
+
+
+@pytest.mark.parametrize("profile", ["lite", "desk"])
+@pytest.mark.parametrize("sparsity", [0.75, 0.9, 0.95])
+def test_an_adjustment_moves_the_published_share_of_active_weights(profile, sparsity):
     published = RunConfig(profile="paper", sparse=SparCL(sparsity=0.75)).sparse
-    lite = RunConfig(profile="lite", sparse=SparCL(sparsity=sparsity)).sparse
+    own = RunConfig(profile=profile, sparse=SparCL(sparsity=sparsity)).sparse
     for name in ("p_inter", "p_intra"):
         share = getattr(published, name) / (1 - published.sparsity)
-        assert getattr(lite, name) / (1 - sparsity) == pytest.approx(share)
+        assert getattr(own, name) / (1 - sparsity) == pytest.approx(share)
 
 
-@pytest.mark.parametrize(("profile", "moves", "between"), [("paper", 117, 100), ("lite", 23, 10)])
+@pytest.mark.parametrize(("profile", "moves", "between"), [("paper", 117, 100), ("desk", 23, 20), ("lite", 23, 10)])
 def test_rigl_moves_its_mask_often_enough_to_matter(profile, moves, between):
     config = RunConfig(profile=profile, sparse=RigL(sparsity=0.9))
     samples = samples_per_class(config, DATASETS[config.dataset]) * config.classes // config.tasks
@@ -64,12 +71,18 @@ def test_what_the_user_sets_is_left_alone_and_a_dictionary_is_filled_like_an_obj
     assert RunConfig(profile="lite", sparse={}).sparse == RunConfig(profile="lite", sparse=SparCL()).sparse
 
 
-@pytest.mark.parametrize("profile", ["smoke", "lite", "paper"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_no_rule_of_a_profile_drops_samples_of_one_side(profile):
     for sparse in (None, SparCL(), RigL()):
         config = RunConfig(profile=profile, sparse=sparse)
         assert not config.drop_last
-        assert config.even_batches == (profile == "lite")
+        assert config.even_batches == (profile in ("lite", "desk"))
+
+
+@pytest.mark.parametrize("sparse", [SparCL(), SparCL(sparsity=0.98), RigL(), StaticMask(kind="snip")])
+def test_desk_leaves_the_choice_of_engine_to_timings(sparse):
+    assert RunConfig(profile="desk", sparse=sparse).engine == "auto"
+    assert RunConfig(profile="desk").engine == "dense"
 
 
 @pytest.mark.parametrize("sparse", [SparCL(), SparCL(sparsity=0.98), RigL(), StaticMask(kind="snip")])

@@ -34,7 +34,7 @@ def overhead(
     """
     from sparcl_lite.runs.benchmark import in_words, measure
 
-    names, steps, reports = profile or ["lite", "paper"], {"smoke": 20, "lite": 16, "paper": 4}, {}
+    names, steps, reports = profile or ["lite", "paper"], {"smoke": 20, "lite": 16, "desk": 8, "paper": 4}, {}
     _check(*({"profile": name} for name in names))
     for name, level in ((name, level) for name in names for level in (None, sparsity)):
         given = {"profile": name, "sparsity": level, "threads": threads, "steps": steps[name], "repeats": repeats}
@@ -86,7 +86,7 @@ def sweep(
 
 @app.command()
 def train(
-    profile: Annotated[str, typer.Option(help="smoke, lite or paper")] = "lite",
+    profile: Annotated[str, typer.Option(help="smoke, lite, desk or paper")] = "lite",
     sparsity: Annotated[
         list[float] | None, typer.Option(min=0, max=0.999, help="repeatable; 0.95 when left out")
     ] = None,
@@ -167,7 +167,7 @@ def parts(
 
 @app.command()
 def lightcl(
-    profile: Annotated[str, typer.Option(help="smoke, lite or paper")] = "paper",
+    profile: Annotated[str, typer.Option(help="smoke, lite, desk or paper")] = "paper",
     threads: Threads = 2,
     repeats: Rounds = 5,
     as_json: Json = False,

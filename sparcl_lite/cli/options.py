@@ -9,7 +9,7 @@ import typer
 from sparcl_lite.errors import KitError
 from sparcl_lite.paths import folder
 
-Profile = Annotated[str, typer.Option(help="smoke, lite or paper")]
+Profile = Annotated[str, typer.Option(help="smoke, lite, desk or paper")]
 StorePath = Annotated[Path, typer.Option(help="folder of finished runs", envvar="SPARCL_LITE_STORE", callback=folder)]
 Output = Annotated[Path, typer.Option(help="folder of report/, figures/ and store/", callback=folder)]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, and nothing else, on stdout")]

@@ -72,19 +72,23 @@ def sweep(
     seeds: Seeds = 10,
     store: StorePath = Path("build/store"),
     scheduler: Scheduler = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="stop at the first end of an epoch after so many; the next call goes on")
+    ] = None,
     large: Annotated[bool, typer.Option("--large", help="also the sizes that take minutes and gigabytes")] = False,
 ) -> None:
     """Compute every run of an experiment that the store lacks. What is timed runs here, one after the other.
 
-    Example: sparcl-lite sweep sparcl_table1 ksparse_tables --seeds 5
+    Example: sparcl-lite sweep sparcl_table1 --seeds 5 --minutes 30
     """
     from sparcl_lite.runs.store import Store
     from sparcl_lite.runs.sweep import sweep as sweep_jobs
 
     chosen = [experiment_named(name, profile, dataset) for name in experiments]
     jobs = [job for experiment in chosen for job in experiment.jobs(seeds=seeds, large=large)]
-    sweep_jobs(jobs, store=Store(store), scheduler=scheduler)
-    print(f"{len({job.id for job in jobs})} runs in {store}")
+    results = sweep_jobs(jobs, store=Store(store), scheduler=scheduler, minutes=minutes)
+    found = {job.id: result is not None for job, result in zip(jobs, results, strict=True)}
+    print(f"{sum(found.values())} runs in {store}" + (f" of {len(found)}" if not all(found.values()) else ""))
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from sparcl_lite.config.base import Frozen, is_stored
+from sparcl_lite.config.profiles import PROFILES
 from sparcl_lite.registry import CLUSTERERS
 
 SIMULATED = "simulated"
@@ -21,7 +22,7 @@ class ClusteringConfig(Frozen):
     method's estimator; what is left out keeps the estimator's default.
     """
 
-    profile: Literal["smoke", "lite", "paper"] = "lite"
+    profile: Literal[PROFILES] = "lite"
     dataset: Literal["zeisel", "cbmc", "pbmc", "khan", "nci60", "simulated"]
     method: str
     options: dict[str, Option] = Field({})

@@ -8,7 +8,7 @@ from typing import Any
 from sparcl_lite.config.base import Sparse
 from sparcl_lite.registry import DATASETS
 
-PROFILES = ("smoke", "lite", "paper")
+PROFILES = ("smoke", "lite", "desk", "paper")
 INNER = "sparse."  # how a rule names a field of `sparse`
 
 

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from sparcl_lite.config.base import AnySparse, Frozen, is_stored, sparse_of
+from sparcl_lite.config.clfd import Switch
 from sparcl_lite.config.key import key_of
 from sparcl_lite.config.profiles import PROFILES, resolve
 from sparcl_lite.registry import DATASETS, METHODS, OF_FIELD, STRATEGIES, entries_of
@@ -76,6 +77,7 @@ class RunConfig(Frozen):
     buffer_size: int = Field(ge=0, strict=True, description="samples; strict: rules of the profiles look at it")
     replay_batch_size: int = Field(ge=2)
     replay_from_task: int = Field(0, ge=0)
+    clfd: Switch = Field(None, description="CLFD's encoder and selection: true for its defaults, or its fields")
     engine: Literal["dense", "auto", "sparse"] = Field(
         "dense",
         description="what runs the network: PyTorch's dense layers, kernels for the nonzero weights, or what is faster",
@@ -141,6 +143,7 @@ class RunConfig(Frozen):
         if self.drop_last and self.even_batches:
             raise ValueError("drop_last = True: with even_batches there is no smaller batch to drop; switch one off")
         self._check_pretraining()
+        self._check_clfd()
         METHODS[self.method].check(self)
         if self.sparse:
             STRATEGIES[self.sparse.kind].check(self)
@@ -154,6 +157,19 @@ class RunConfig(Frozen):
             )
         if self.pretraining == "cifar100" and self.dataset != "cifar10":
             raise ValueError("pretraining = 'cifar100' is for dataset = 'cifar10'; allowed here: none, disjoint")
+
+    def _check_clfd(self) -> None:
+        if not self.clfd:
+            return
+        replaying = sorted(m for m in METHODS if METHODS[m].uses_buffer and METHODS[m].fills_each_step)
+        if self.method not in replaying:
+            raise ValueError(f"clfd: {self.method!r} does not replay a reservoir; allowed: {', '.join(replaying)}")
+        for field in ("freeze", "pretraining"):
+            if getattr(self, field) != "none":
+                raise ValueError(f"clfd: with {field} = {getattr(self, field)!r}; allowed: none")
+        _, rows, columns = DATASETS[self.dataset].shape
+        if rows % 2 or columns % 2:
+            raise ValueError(f"clfd: images of {self.dataset} are {rows} x {columns}; allowed: even sizes")
 
     @property
     def classes(self) -> int:

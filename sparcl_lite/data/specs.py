@@ -23,6 +23,7 @@ class DatasetSpec:
     train_images, test_images : images in each split
     mean, std : of the training pixels per channel, scaled to [0, 1]
     padding, flip : augmentation, a random crop after so many zero pixels and a horizontal flip
+    sums : names and MD5 of the official binary files of equal size that hold the images, the test images last
     """
 
     name: str
@@ -36,6 +37,7 @@ class DatasetSpec:
     std: tuple[float, ...]
     padding: int
     flip: bool
+    sums: tuple[tuple[str, str], ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -123,6 +125,14 @@ SPECS = (
         std=(0.2470, 0.2435, 0.2615),  # as in mammoth and the official SparCL code
         padding=4,
         flip=True,
+        sums=(
+            ("data_batch_1.bin", "5dd7e06a14cb22eb9f671a540d1b7c25"),
+            ("data_batch_2.bin", "5ea93a67294ea407fff1d09f752e9692"),
+            ("data_batch_3.bin", "942cd6a4bcdd0dd3c604fbe906cb4421"),
+            ("data_batch_4.bin", "ae636b3ba5c66a11e91e8cb52e771fcb"),
+            ("data_batch_5.bin", "53f37980c15c3d472c316c40844f3f0d"),
+            ("test_batch.bin", "803d5f7f4d78ea53de84dbe85f74fb6d"),
+        ),
     ),
     DatasetSpec(
         name="cifar100",

@@ -48,16 +48,14 @@ class Augmentation:
     """Random crop with zero padding, horizontal flip and normalisation, on whole batches.
 
     Equal in distribution to torchvision's `RandomCrop(size, padding)`, `RandomHorizontalFlip`, `Normalize`, with an
-    independent draw per image.
+    independent draw per image. Crops are at multiples of `step` pixels.
     """
 
-    def __init__(self, spec: DatasetSpec, generator: torch.Generator, device: torch.device | str = "cpu"):
-        self.padding, self.flip, self.generator, self.device = (
-            spec.padding,
-            spec.flip,
-            generator,
-            device,
-        )
+    def __init__(
+        self, spec: DatasetSpec, generator: torch.Generator, device: torch.device | str = "cpu", step: int = 1
+    ):
+        self.padding, self.flip, self.step = spec.padding, spec.flip, step
+        self.generator, self.device = generator, device
         mean = torch.tensor(spec.mean, device=device).view(1, -1, 1, 1)
         std = torch.tensor(spec.std, device=device).view(1, -1, 1, 1)
         self.scale, self.shift = 1 / (255 * std), -mean / std
@@ -71,7 +69,8 @@ class Augmentation:
         n, channels, height, width = images.shape
         p = self.padding
         padded = torch.nn.functional.pad(images, (p, p, p, p))
-        top, left = torch.randint(2 * p + 1, (2, n, 1), generator=self.generator).to(self.device)
+        places = torch.randint(2 * p // self.step + 1, (2, n, 1), generator=self.generator)
+        top, left = self.step * places.to(self.device)
         rows = top + torch.arange(height, device=self.device)
         columns = left + torch.arange(width, device=self.device)
         if self.flip:
@@ -102,7 +101,8 @@ class TaskStream:
         if config.holdout == "validation":
             test = Split(train.images[validation], train.labels[validation])
         self.held_out = _move(test, device)
-        self.augment = Augmentation(self.spec, rng.augmentation, device)
+        step = 2 if config.clfd and config.clfd.ffe else 1  # so that cropping and the Haar transform commute
+        self.augment = Augmentation(self.spec, rng.augmentation, device, step)
         count = len(self.spec.classes)
         order = torch.arange(count)
         if config.class_order == "shuffled":

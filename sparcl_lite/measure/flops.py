@@ -76,7 +76,7 @@ _COSTS: dict[tuple, tuple[LayerCost, ...]] = {}
 def costs_of(config: RunConfig, task: int = 0) -> tuple[LayerCost, ...]:
     """Layer costs of the network that `config` trains on its images, as it trains in this task (counted from 0)."""
     method, spec, make = METHODS[config.method], DATASETS[config.dataset], NETWORKS[config.network]
-    shape = make, config.network, config.width, spec.channels, spec.size, config.classes
+    shape = make, config.network, config.width, spec.channels, spec.size, config.classes, config.clfd, task == 0
     made = method.derive.__func__, method.arrange.__func__, method.variant(config, task)
     key = (*shape, *made)  # code as it is: a name may be registered anew
     if key not in _COSTS:

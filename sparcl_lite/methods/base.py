@@ -90,6 +90,7 @@ class Method:
     def arrange(cls, config: RunConfig, network: Network, task: int) -> None:
         """Before a task: let train what trains in it."""
         network.freeze(network.up_to(cls.boundary(config, task)), config.frozen_norm)
+        network.entry.requires_grad_(task == 0)
 
     @classmethod
     def variant(cls, config: RunConfig, task: int) -> Hashable:

@@ -6,9 +6,11 @@ import torch
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
+from sparcl_lite.models.frequency import encoded_shape, equip
 from sparcl_lite.models.network import Network, adapted
 from sparcl_lite.models.resnet import seeded
 from sparcl_lite.registry import DATASETS, METHODS, NETWORKS
+from sparcl_lite.rng import derived_seed
 
 EXAMPLES = 2  # images of the pass that shows in which order layers run
 
@@ -47,14 +49,12 @@ def _adapted(name: str, module: torch.nn.Module, example: torch.Tensor) -> Netwo
 def whole_network(config: RunConfig, seed: int) -> Network:
     """The registered network in the shape of `config`, before its method makes anything of it."""
     spec = DATASETS[config.dataset]
-    return build(
-        config.network,
-        width=config.width,
-        channels=spec.channels,
-        classes=config.classes,
-        size=spec.size,
-        seed=seed,
-    )
+    channels, size = encoded_shape(config, spec)
+    network = build(config.network, width=config.width, channels=channels, classes=config.classes, size=size, seed=seed)
+    if config.clfd:
+        with seeded(derived_seed(seed, "encoder")):
+            equip(config, spec, network)
+    return network
 
 
 def network_of(config: RunConfig, seed: int) -> Network:
@@ -66,7 +66,8 @@ def layout_of(config: RunConfig) -> Network:
     """The registered network in the shape of `config`, to look at: its weights are without values."""
     spec = DATASETS[config.dataset]
     make = NETWORKS[config.network]  # part of the key: a name may be registered anew
-    return _layout(make, config.network, config.width, spec.channels, config.classes, spec.size)
+    channels, size = encoded_shape(config, spec)
+    return _layout(make, config.network, config.width, channels, config.classes, size)
 
 
 @lru_cache(maxsize=64)

@@ -26,7 +26,8 @@ class Network(nn.Module):
     layout : memory format of the feature maps
     engine : runs `traced` in another way, or None; see `sparcl_lite.engine`
     traced : the method of `body` that an engine runs
-    entry : every pass begins here: a place for hooks
+    entry : every pass begins here: a place for hooks, and for an encoder, which trains in the first task
+    selection : what is between features and head, where there is a selection
     frozen : the first of `blocks`, which do not train
     """
 
@@ -38,7 +39,7 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.entry = nn.Identity()
+        self.entry, self.selection = nn.Identity(), nn.Identity()
         self.frozen: tuple[str, ...] = ()
         self.frozen_norm = "eval"
         self._held: list[nn.Parameter] = []  # by `freeze`, and not by who made the network

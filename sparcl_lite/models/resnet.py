@@ -137,7 +137,7 @@ class ResNet(Network):
     def dense(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
         """`features` as PyTorch computes them."""
         self._set_chunks(chunks)
-        x = self._frozen_maps(x)
+        x = self._frozen_maps(x.contiguous(memory_format=self.layout))
         for name in self.blocks[len(self.frozen) :]:
             x = self.run_block(name, x)
         return x.mean((2, 3))
@@ -145,7 +145,7 @@ class ResNet(Network):
     def trunk(self, x: Tensor) -> Tensor:
         """What the frozen blocks make of images, without a graph (the images themselves if nothing is frozen)."""
         self._set_chunks(())
-        return self._frozen_maps(self.trunk_entry(x))
+        return self._frozen_maps(self.trunk_entry(x).contiguous(memory_format=self.layout))
 
     def patterns(self, maps: Tensor) -> tuple[list[Tensor], Tensor]:
         """Every rectified map of the last stage's trainable blocks, and the logits, from the maps of `trunk`."""
@@ -173,9 +173,8 @@ class ResNet(Network):
 
     @torch.no_grad()
     def _frozen_maps(self, x: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=self.layout)
         if not self.frozen:
-            return x
+            return x  # with its graph, if an encoder made it
         alone = self.frozen_norm == "eval" or not self.training  # every image for itself: few maps exist at a time
         parts = []
         for part in x.split(FROZEN_BATCH if alone else len(x)):

@@ -4,6 +4,8 @@ Training runs, clusterings, analyses of blocks and benchmarks are kinds of jobs,
 The type of a configuration says which kind it belongs to.
 """
 
+import math
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,12 +22,18 @@ HOMES = {
     "generalizability": "sparcl_lite.runs.blocks",
     "bench": "sparcl_lite.runs.benchmark",
 }
+
+
+class OutOfTime(KitError):
+    """A job's time is up: it was not begun, or it has stopped at a checkpoint, from which it goes on."""
+
+
 KINDS: dict[type[BaseModel], type["Job"]] = {}
 
 
 @dataclass(frozen=True)
 class Job(ABC):
-    """One computation; `threads` and `device` say what it runs on and are no part of its key.
+    """One computation; `threads` and `device` say what it runs on, `until` how long, and are no part of its key.
 
     Attributes
     ----------
@@ -49,6 +57,7 @@ class Job(ABC):
     config: Any
     threads: int = 1
     device: str = "auto"
+    until: float = math.inf  # seconds since 1970
 
     def __init_subclass__(cls) -> None:
         KINDS[cls.config_type] = cls
@@ -72,6 +81,16 @@ class Job(ABC):
     def disk_bytes(self) -> int:
         """Space that it needs in the store."""
         return 2**20
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether `until` has passed."""
+        return time.time() >= self.until
+
+    def check_time(self) -> None:
+        """Raise `OutOfTime` where it is."""
+        if self.out_of_time:
+            raise OutOfTime(f"{self.label}, seed {self.config.seed}: no time left; the same call goes on from there")
 
     @abstractmethod
     def compute(self, store: Any, progress: bool) -> Any:

@@ -40,11 +40,13 @@ def run(
     configuration, device and number of threads give the same bits. A training run that was interrupted on another kind
     of device goes on here from its checkpoint, with bits that neither device alone would give. Raises `KitError` for
     anything the user can mend: missing data, an unusable store, a full disk, a damaged stored result (set aside).
+    A job with a limit of time raises `OutOfTime` when that has passed, and goes on in a later call.
     """
     job, store = job_of(what, device=device, threads=threads), open_store(store)
     found = store.get(job.config)
     if found:
         return found
+    job.check_time()
     store.check_usable(job.disk_bytes)
     with store.lock(job.config):
         found = store.get(job.config)  # another process may have finished it meanwhile

@@ -3,8 +3,10 @@
 import gc
 import logging
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from tqdm import tqdm
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.registry import adopt, packed_for
-from sparcl_lite.runs.job import Job, job_of, kind_named
+from sparcl_lite.runs.job import Job, OutOfTime, job_of, kind_named
 from sparcl_lite.runs.run import default_store, open_store, run
 from sparcl_lite.runs.store import Store
 
@@ -43,16 +45,21 @@ def sweep(
     store: Store | Path | str | None = None,
     scheduler: str | None = None,
     workers: int | None = None,
+    minutes: float | None = None,
     progress: bool = True,
 ) -> list[Any]:
     """Results of all jobs (or configurations), in order; those not in the store are computed.
+
+    With `minutes` no job begins after that time, and training runs stop at the first end of an epoch after it. Their
+    results are None; the next call goes on from their checkpoints.
 
     Jobs that may share the machine run on Dask, one thread per worker. `scheduler` is the address of a running
     scheduler, whose workers may be on other machines: results come back to this process and are kept in its store. A
     run whose worker dies is tried again from its last checkpoint. The other jobs run in this process, one after the
     other. Raises `SweepError` when some jobs failed for good, after the others have finished.
     """
-    jobs, store = [job_of(job) for job in jobs], open_store(store)
+    until = {} if minutes is None else {"until": time.time() + 60 * minutes}
+    jobs, store = [replace(job_of(job), **until) for job in jobs], open_store(store)
     found = {job.id: store.find(job.config) for job in jobs}
     missing = list({job.id: job for job in jobs if found[job.id] is None}.values())
     shared = [job for job in missing if job.shares_machine]
@@ -61,6 +68,8 @@ def sweep(
     alone = [job for job in missing if job not in shared]
     failures = []
     for job, outcome in _all(shared, alone, store, scheduler, workers, progress):
+        if isinstance(outcome, OutOfTime):
+            continue
         if isinstance(outcome, Exception):
             failures.append((f"{job.label}, seed {job.config.seed} ({job.config.key}): {_reason(outcome)}", outcome))
         else:
@@ -102,7 +111,13 @@ def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -
     sent = {each: client.submit(bytes, each) for each in set(packed.values())}
     futures = {
         client.submit(
-            _work, job.kind, job.config.model_dump(), root, sent[packed[job.id]], key="-".join(job.id), pure=False
+            _work,
+            job.kind,
+            {"config": job.config.model_dump(), "until": job.until},
+            root,
+            sent[packed[job.id]],
+            key="-".join(job.id),
+            pure=False,
         ): job
         for job in sorted(jobs, key=lambda job: -job.cost)
     }
@@ -116,7 +131,7 @@ def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -
             bar.update(job.cost)
 
 
-def _work(kind: str, config: dict, root: str, registered: bytes) -> str:
+def _work(kind: str, given: dict, root: str, registered: bytes) -> str:
     """What a worker does; plain values in and out, so that versions of this package may differ a little.
 
     `registered` is what the run needs of what a user registered in the process that asks (`packed_for`). A worker that
@@ -128,7 +143,8 @@ def _work(kind: str, config: dict, root: str, registered: bytes) -> str:
         store.check_usable(needed_bytes=0)
     except KitError:
         store = Store(default_store())
-    return run(kind_named(kind).config_type.model_validate(config), store=store).model_dump_json()
+    config = kind_named(kind).config_type.model_validate(given["config"])
+    return run(job_of(config, until=given["until"]), store=store).model_dump_json()
 
 
 def _outcome(future: Any, job: Job, store: Store) -> Any:

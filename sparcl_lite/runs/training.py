@@ -61,6 +61,7 @@ class Training(Job):
             peak = max(state["peak"], memory.read())
             saved = {"trainer": trainer.state_dict(), "started": state["started"], "peak": peak}
             store.save_checkpoint(config, saved)
+            self.check_time()
 
         new = partial(Trainer, config, dataset, device=device, on_epoch=save)
         trainer, state = _resume(config, store, device, new)
@@ -121,7 +122,7 @@ def _result(trainer: Trainer, started: str, peak: int, where: dict) -> RunResult
         peak_memory_bytes=peak,
         training_memory_bytes=training_memory(config),
         trace=_columns(trainer.trace),
-        sparse=trainer.sparsity.report() | (trainer.network.engine.report() if trainer.network.engine else {}),
+        sparse=trainer.sparsity.report() | (trainer.engine.report() if trainer.engine else {}),
         method=trainer.method.report(),
         pretraining=trainer.pretraining,
         environment=where,

@@ -36,7 +36,7 @@ class Probe:
     ):
         self.network, self.stream, self.buffer, self.count = network, stream, buffer, count
         self.config, self.generator = stream.config, stream.rng.probe
-        self.augment = Augmentation(stream.spec, self.generator, stream.device)
+        self.augment = Augmentation(stream.spec, self.generator, stream.device, stream.augment.step)
 
     def task_gradient(
         self, weights: Scores, task: Task, samples: Tensor, batches: int, *, single_head: bool = True

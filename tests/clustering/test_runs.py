@@ -15,6 +15,7 @@ from sparcl_lite.clustering.config import ClusteringConfig, ClusteringResult
 from sparcl_lite.clustering.data.loaders import BUNDLES
 from sparcl_lite.clustering.scores import accuracy
 from sparcl_lite.clustering.tuning import FRACTIONS, choose_eta
+from sparcl_lite.config import PROFILES
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.statistics import CONTRADICTED, INCONCLUSIVE, REPRODUCED, UNTESTABLE
 from sparcl_lite.papers.claims import claims
@@ -185,7 +186,7 @@ def test_shares_are_drawn_by_the_seed():
     assert (first.labels != second.labels).any()
 
 
-@pytest.mark.parametrize("profile", ["smoke", "lite", "paper"])
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiments_have_rows_that_can_be_run(name, profile):
     experiment = EXPERIMENTS[name](profile=profile)
@@ -213,7 +214,7 @@ def test_eta_was_chosen_for_every_data_set_and_by_no_label():
         assert 0 < chosen_eta(dataset, "released", "genes") <= chosen_eta(dataset, "released", "silhouette") * 5
         assert chosen_eta(dataset, "described", "silhouette") > 0
     assert path_etas() == sorted(path_etas())
-    with pytest.raises(KitError, match="profile = 'huge' is unknown; allowed: smoke, lite, paper"):
+    with pytest.raises(KitError, match="profile = 'huge' is unknown; allowed: desk, smoke, lite, paper"):
         tables(profile="huge")
 
 

@@ -17,7 +17,7 @@ def profile_named(name: str) -> dict[str, Any]:
     known = tomllib.loads(files(__package__).joinpath("profiles.toml").read_text())
     if name not in known:
         raise KitError(f"profile = {name!r} is unknown; allowed: {', '.join(known)}")
-    return known[name]
+    return known[known[name]] if isinstance(known[name], str) else known[name]
 
 
 @cache
