@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from sparcl_lite.config.base import AnySparse, Frozen, is_stored, sparse_of
+from sparcl_lite.config.base import AnySparse, Frozen, is_looked_up, is_stored, sparse_of
 from sparcl_lite.config.key import key_of
 from sparcl_lite.config.profiles import PROFILES, resolve
 from sparcl_lite.registry import DATASETS, METHODS, OF_FIELD, STRATEGIES, entries_of
@@ -141,6 +141,8 @@ class RunConfig(Frozen):
         if self.drop_last and self.even_batches:
             raise ValueError("drop_last = True: with even_batches there is no smaller batch to drop; switch one off")
         self._check_pretraining()
+        if is_looked_up(info):
+            return self
         METHODS[self.method].check(self)
         if self.sparse:
             STRATEGIES[self.sparse.kind].check(self)

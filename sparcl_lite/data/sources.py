@@ -5,6 +5,8 @@ downloaded, or taken from files put into the data directory, and cached there as
 Tasks, batches and augmentation are the business of `streams`.
 """
 
+from __future__ import annotations
+
 import hashlib
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,13 +15,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import torch
 from filelock import FileLock
 
 from sparcl_lite.data import formats, mirrors
 from sparcl_lite.data.download import MissingData, RemoteFile, data_dir, find, obtain
 from sparcl_lite.data.formats import Arrays
-from sparcl_lite.data.specs import BUNDLED, SPECS, DatasetSpec
+from sparcl_lite.data.specs import BUNDLED, DatasetSpec
+from sparcl_lite.late import torch
 from sparcl_lite.paths import folder
 from sparcl_lite.registry import DATASETS
 
@@ -246,7 +248,3 @@ def _check(spec: DatasetSpec, arrays: Arrays) -> None:
             raise MissingData(
                 f"{spec.name}: {split} labels are not {count} numbers from 0 to {len(spec.classes) - 1}, each used"
             )
-
-
-for _spec in SPECS:
-    DATASETS.register(_spec.name, _spec)
