@@ -15,7 +15,7 @@ UNFINISHED := $(VENV)/.unfinished
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test quick lab bench render lint clean
+.PHONY: help reproduce test quick thorough lab bench render lint clean
 
 help: ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -39,7 +39,10 @@ test: $(INSTALLED) ## run the test suite, then run every committed notebook twic
 	exit $$status
 
 quick: $(INSTALLED) ## run the tests that take seconds each
-	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "not slow and not long"
+
+thorough: $(INSTALLED) ## run the whole test suite, and every notebook from nothing (about half an hour)
+	$(PY) -m pytest --numprocesses 2 --dist loadfile -m ""
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks

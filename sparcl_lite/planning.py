@@ -5,23 +5,31 @@ the network; passes are counted by what counts them in a run, at the costs of th
 cost the same as an earlier one are not executed: what that one cost is counted again.
 """
 
+import hashlib
 import math
+import shutil
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from sparcl_lite import masks
 from sparcl_lite.config import RunConfig
+from sparcl_lite.data.download import data_dir
 from sparcl_lite.data.sources import Dataset, Split
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.errors import KitError
 from sparcl_lite.measure.flops import Ledger, costs_of
 from sparcl_lite.measure.memory import FLOAT_BYTES
 from sparcl_lite.methods.base import Method
 from sparcl_lite.models import Network, layout_of
+from sparcl_lite.paths import replacing
 from sparcl_lite.registry import DATASETS, METHODS
 from sparcl_lite.training import Trainer
 
@@ -37,8 +45,11 @@ class Plan:
     samples: int
 
 
+PLAN = TypeAdapter(Plan)
+
+
 def planned(config: RunConfig) -> Plan:
-    """What a run of `config` will cost.
+    """What a run of `config` will cost; kept beside the data sets until the package's code changes.
 
     Exact where a class has as many images as the data set has on average, and where costs do not depend on what is
     learned: `drop_dead_weights` may end a little lower when run. Of a method or strategy of a user's own it is assumed
@@ -69,8 +80,33 @@ def training_memory(config: RunConfig) -> dict[str, int]:
 
 
 @lru_cache(maxsize=256)
-def _planned(config: str) -> Plan:
-    trainer = _DryTrainer(RunConfig.model_validate_json(config))
+def _planned(text: str) -> Plan:
+    config = RunConfig.model_validate_json(text)
+    if config.registered:
+        return _made(config)
+    kept = data_dir() / "plans" / _code() / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    with suppress(OSError, ValueError):  # there is none, or it is damaged
+        return PLAN.validate_json(kept.read_bytes())
+    plan = _made(config)
+    with suppress(OSError, KitError), replacing(kept) as file:  # it is quicker next time, no more
+        for other in kept.parents[1].iterdir():
+            if other != kept.parent:  # of other code
+                shutil.rmtree(other)
+        file.write(PLAN.dump_json(plan))
+    return plan
+
+
+@lru_cache
+def _code() -> str:
+    """Hexadecimal digits that change with any line of this package."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _made(config: RunConfig) -> Plan:
+    trainer = _DryTrainer(config)
     for number in range(len(trainer.phases)):
         trainer.begin(number)
         for epoch in range(trainer.config.epochs):

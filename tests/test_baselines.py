@@ -294,6 +294,7 @@ def test_pruning_needs_no_epochs_to_spare():
     assert trainer.method.pruned
 
 
+@pytest.mark.slow
 def test_orderings_that_any_correct_implementation_shows():
     settings = {"images_per_class": 40, "epochs": 5, "buffer_size": 100}
     found = {}

@@ -23,6 +23,8 @@ from sparcl_lite.runs.benchmark import BenchConfig, in_words
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
 
+pytestmark = pytest.mark.slow
+
 TINY = Workload(network="small", width=8, image=8, batch=16, sparsity=0.9, threads=1)
 
 

@@ -16,6 +16,8 @@ import pytest
 from sparcl_lite import cli
 from sparcl_lite.runs.result import RunResult
 
+pytestmark = pytest.mark.slow
+
 RUN = ["run", "--dataset", "digits", "--method", "der++", "--sparse", "sparcl", "--sparsity", "0.9",
        "--buffer-size", "200", "--seed", "0", "--profile", "smoke"]  # fmt: skip
 TINY = [*RUN, "--set", "tasks=2", "--set", "images_per_class=10"]

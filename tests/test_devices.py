@@ -13,6 +13,8 @@ from sparcl_lite.registry import METHODS
 from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.training import Trainer
 
+pytestmark = pytest.mark.slow
+
 DIGITS = load("digits")
 TINY = {"profile": "smoke", "images_per_class": 5, "epochs": 2, "tasks": 2, "buffer_size": 20, "width": 8}
 CASES = {name: {"method": name} for name in METHODS} | {

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import sparcl_lite as sl
+from sparcl_lite import planning
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import TaskStream
@@ -326,3 +327,30 @@ def test_a_plan_at_the_papers_size_executes_few_steps(method, sparse, monkeypatc
     fewer = 0.775 if sparse and sparse.kind == "sparcl" else 1
     assert plan.steps == pytest.approx(5 * 50 * 313 * fewer, rel=0.002)
     assert len(executed) < 500
+
+
+def test_a_plan_is_kept_beside_the_data_until_the_code_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path))
+    config = paper("der++", sparse=SparCL(sparsity=0.9), lr=0.0302)
+    first = planned(config)
+    (kept,) = (tmp_path / "plans").rglob("*.json")
+    planning._planned.cache_clear()
+    monkeypatch.setattr(planning, "_made", None)  # nothing is planned again
+    assert planned(config) == first
+    monkeypatch.undo()
+    monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path))
+    for damaged in ("", "{}", "no plan"):
+        planning._planned.cache_clear()
+        kept.write_text(damaged)
+        assert planned(config) == first
+        assert kept.read_text() not in ("", "{}", "no plan")
+    planning._planned.cache_clear()
+    monkeypatch.setattr(planning, "_code", lambda: "changed")
+    assert planned(config) == first
+    assert [path.parent.name for path in (tmp_path / "plans").rglob("*.json")] == ["changed"]
+
+
+def test_a_plan_needs_no_folder_to_be_kept_in(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "file"))
+    assert planned(paper("er", lr=0.0303)).steps > 0

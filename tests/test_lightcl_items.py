@@ -72,6 +72,7 @@ def analysed(**shared):
     return experiment, [config for row in experiment.rows for config in experiment.configs(row, 1)]
 
 
+@pytest.mark.slow
 def test_an_analysis_has_every_block_on_every_later_task_and_is_kept(tmp_path):
     store = Store(tmp_path / "store")
     experiment, wanted = analysed(profile="smoke")

@@ -192,6 +192,7 @@ GREY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GREY)
 def test_a_network_of_ones_own_trains_under_sparcl(kind, registered):
     registered("own", GREY[kind])

@@ -145,9 +145,21 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("reproduced")
 
 
+#: One notebook of each kind, and not those with tens of runs: those are `long`.
+QUICKER = {
+    "ksparse_tables", "lightcl_generalizability", "lightcl_memory", "quickstart", "sparcl_masks", "sparcl_table3",
+    "your_own",
+}  # fmt: skip
+
+
+def each_from_nothing():
+    for path in notebooks.select(["all"]):
+        yield pytest.param(path, id=path.stem, marks=[] if path.stem in QUICKER else pytest.mark.long)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("path", notebooks.select(["all"]), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", each_from_nothing())
 def test_notebooks_run_from_nothing(path, folder):
     name, before = path.stem, path.read_bytes()
     store, drawn = folder / "store", folder / name / "figures"

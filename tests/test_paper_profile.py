@@ -13,6 +13,8 @@ from sparcl_lite.registry import DATASETS, METHODS
 from sparcl_lite.sparsity import RigL, SparCL, StaticMask
 from sparcl_lite.training import Trainer
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"cifar10": (5, 10, 32), "cifar100": (10, 100, 32), "tiny-imagenet": (10, 200, 64)}
 SPARSE = {
     "sparcl": SparCL(sparsity=0.9),

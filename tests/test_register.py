@@ -18,6 +18,8 @@ from sparcl_lite.config import explain
 from sparcl_lite.errors import KitError
 from sparcl_lite.losses import is_among
 
+pytestmark = pytest.mark.slow
+
 REGISTRIES = (registry.DATASETS, registry.NETWORKS, registry.METHODS, registry.STRATEGIES)
 SMOKE = {"profile": "smoke", "epochs": 5}
 

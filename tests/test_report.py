@@ -248,6 +248,7 @@ DRAWN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_figure_is_saved_with_its_points_and_twice_the_same(name, result, tmp_path):
     for folder in ("first", "second"):

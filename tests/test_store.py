@@ -190,6 +190,7 @@ def write_beyond_the_limit(root, outcome):
             outcome.send(str(error))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_writing_leaves_the_old_file(tmp_path):
     store, config = Store(tmp_path), config_of()
     store.put(result_of(config))

@@ -25,6 +25,8 @@ from sparcl_lite.runs.store import Store
 from sparcl_lite.runs.sweep import SweepError, sweep
 from sparcl_lite.training import Trainer
 
+pytestmark = pytest.mark.slow
+
 OF_THE_OCCASION = {"seconds", "peak_memory_bytes", "started", "finished", "environment"}
 
 

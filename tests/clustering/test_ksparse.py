@@ -102,6 +102,7 @@ def test_dense_sparse_and_dask_agree(cells):
     np.testing.assert_array_equal(dense.predict(lazy), dense.predict(X))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "bool"])
 @pytest.mark.parametrize("block", [np.asarray, sparse.csr_array])
 def test_counts_in_blocks_are_clustered_as_their_float_copy(dtype, block):
@@ -236,6 +237,7 @@ def test_wrong_parameters_are_named(planted, values, message):
         KSparse(3, **values).fit(planted[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [KSparse, SpectralNJW, SparseKMeans, SIMLR])
 @pytest.mark.parametrize("value", [3.0, np.float32(3), True, "3"])
 def test_a_number_of_clusters_is_whole(planted, estimator, value):
