@@ -6,34 +6,62 @@
 >>> round(result.class_il)  # doctest: +SKIP
 """
 
-from importlib import import_module
+from typing import TYPE_CHECKING
+
+from sparcl_lite.late import names_of
+
+if TYPE_CHECKING:
+    from sparcl_lite import register
+    from sparcl_lite.clustering.config import ClusteringConfig
+    from sparcl_lite.config import Parameters, RunConfig, Sparse
+    from sparcl_lite.engine import accelerate
+    from sparcl_lite.methods import Method
+    from sparcl_lite.runs.result import RunResult
+    from sparcl_lite.runs.run import run
+    from sparcl_lite.runs.store import Store
+    from sparcl_lite.runs.sweep import sweep
+    from sparcl_lite.sparsity import MaskedStrategy, RigL, SparCL, StaticMask, Strategy
+    from sparcl_lite.sparsity.own_loop import sparsify
 
 __version__ = "0.1.0"
-_HOME = {
-    "ClusteringConfig": "clustering.config",
-    "MaskedStrategy": "sparsity",
-    "Method": "methods",
-    "Parameters": "config",
-    "RigL": "sparsity",
-    "RunConfig": "config",
-    "RunResult": "runs.result",
-    "SparCL": "sparsity",
-    "Sparse": "config",
-    "StaticMask": "sparsity",
-    "Store": "runs.store",
-    "Strategy": "sparsity",
-    "run": "runs.run",
-    "accelerate": "engine",
-    "sparsify": "sparsity.own_loop",
-    "sweep": "runs.sweep",
-}
-__all__ = [*_HOME, "register"]
-
-
-def __getattr__(name: str):
-    """Import public names when first used, so that a look at the version does not load torch."""
-    if name == "register":
-        return import_module("sparcl_lite.register")
-    if name in _HOME:
-        return getattr(import_module(f"sparcl_lite.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'sparcl_lite' has no attribute {name!r}")
+__all__ = [
+    "ClusteringConfig",
+    "MaskedStrategy",
+    "Method",
+    "Parameters",
+    "RigL",
+    "RunConfig",
+    "RunResult",
+    "SparCL",
+    "Sparse",
+    "StaticMask",
+    "Store",
+    "Strategy",
+    "accelerate",
+    "register",
+    "run",
+    "sparsify",
+    "sweep",
+]
+__getattr__, __dir__ = names_of(
+    __name__,
+    {
+        "ClusteringConfig": "clustering.config",
+        "MaskedStrategy": "sparsity",
+        "Method": "methods",
+        "Parameters": "config",
+        "RigL": "sparsity",
+        "RunConfig": "config",
+        "RunResult": "runs.result",
+        "SparCL": "sparsity",
+        "Sparse": "config",
+        "StaticMask": "sparsity",
+        "Store": "runs.store",
+        "Strategy": "sparsity",
+        "accelerate": "engine",
+        "register": "register",
+        "run": "runs.run",
+        "sparsify": "sparsity.own_loop",
+        "sweep": "runs.sweep",
+    },
+)

@@ -1,8 +1,8 @@
 """Losses that methods and sparse strategies share."""
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from __future__ import annotations
+
+from sparcl_lite.late import F, Tensor, torch
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor | None = None) -> Tensor:

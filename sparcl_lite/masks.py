@@ -3,15 +3,15 @@
 Densities are per layer: every prunable layer gets the same one ("uniform"), as in SparCL.
 """
 
-import torch
-from torch import Tensor, nn
+from __future__ import annotations
 
-from sparcl_lite.models.network import adapted
+from sparcl_lite import models
+from sparcl_lite.late import Tensor, nn, torch
 
 
 def prunable_weights(network: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that a mask may be put on, by name: see `models.network.adapted`."""
-    network = adapted(network)
+    network = models.adapted(network)
     return {name: network.body.get_parameter(name) for name in network.prunable}
 
 

@@ -14,8 +14,6 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-import cloudpickle
-
 from sparcl_lite.errors import KitError
 from sparcl_lite.fingerprint import fingerprint, is_installed
 
@@ -132,8 +130,8 @@ def _is_builtin(value: Any) -> bool:
     return module.partition(".")[0] == PACKAGE
 
 
-DATASETS = Registry("dataset", "sparcl_lite.data.sources")
-NETWORKS = Registry("network", "sparcl_lite.models")
+DATASETS = Registry("dataset", "sparcl_lite.data.specs")
+NETWORKS = Registry("network", "sparcl_lite.models.networks")
 METHODS = Registry("method", "sparcl_lite.methods")
 STRATEGIES = Registry("sparse.kind", "sparcl_lite.sparsity")
 CLUSTERERS = Registry("method", "sparcl_lite.clustering.methods")
@@ -151,6 +149,8 @@ def entries_of(config: Any) -> dict[str, Entry]:
 
 def packed_for(config: Any) -> bytes:
     """What a run needs of what a user registered, code included, for a worker that does not have it: see `adopt`."""
+    import cloudpickle
+
     entries = [(part, entry) for part, entry in entries_of(config).items() if entry.identity]
     for _, entry in entries:
         module = sys.modules.get(getattr(entry.value, "__module__", ""))
@@ -167,5 +167,7 @@ def _by_name(module: ModuleType) -> tuple:
 
 def adopt(packed: bytes) -> None:
     """Take over what `packed_for` gave in another process of the same user."""
+    import cloudpickle
+
     for part, entry in cloudpickle.loads(packed):
         OF_FIELD[part].adopt(entry)

@@ -1,9 +1,10 @@
 """The replay buffer: a reservoir of raw images with what a method wants remembered of them."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from sparcl_lite.late import Tensor, torch
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """The bundle of random generators of a run: one per purpose, all derived from the seed, all saved in checkpoints."""
 
+from __future__ import annotations
+
 import zlib
 
 import numpy as np
-import torch
+
+from sparcl_lite.late import torch
 
 PURPOSES = (
     "classes",

@@ -45,7 +45,8 @@ def call(monkeypatch, capsys):
                 cli.main()
         out, err = capsys.readouterr()
         lines = [line for line in re.split(r"[\r\n]+", err) if line.strip() and "|" not in line]
-        return stop.value.code or 0, out, [line for line in lines if not re.match(r"\[\d+/\d+\] ", line)]
+        progress = re.compile(r"\[\d+/\d+\] |compiling (the sparse engine's kernels|kernel \d+) ")
+        return stop.value.code or 0, out, [line for line in lines if not progress.match(line)]
 
     return called
 

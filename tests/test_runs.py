@@ -15,14 +15,14 @@ import torch
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import TaskStream
 from sparcl_lite.errors import KitError
-from sparcl_lite.runs import training
+from sparcl_lite.runs import train
 from sparcl_lite.runs.run import default_store, run
 from sparcl_lite.runs.store import DamagedResult, Store
 from sparcl_lite.sparsity import SparCL
 from sparcl_lite.training import Trainer
 
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["pytest", "sklearn.datasets", "sparcl_lite.runs.training", "torch._dynamo"])
+FORKSERVER.set_forkserver_preload(["pytest", "sklearn.datasets", "sparcl_lite.runs.train", "torch._dynamo"])
 SPARSE = {"sparsity": 0.5, "interval": 0.2, "gradient_interval": 3}
 OF_THE_OCCASION = {"seconds", "peak_memory_bytes", "started", "finished", "environment"}
 
@@ -88,8 +88,8 @@ def interrupted(monkeypatch):
 
 def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
     first = run(tiny(), store=tmp_path)
-    monkeypatch.setattr(training, "Trainer", None)
-    monkeypatch.setattr(training, "load", None)
+    monkeypatch.setattr(train, "Trainer", None)
+    monkeypatch.setattr(train, "load", None)
     assert run(tiny(), store=str(tmp_path)) == first
     assert run(tiny(), store=Store(tmp_path / "new", tmp_path)) == first
     assert not (tmp_path / "new").exists()

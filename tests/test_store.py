@@ -20,7 +20,7 @@ from sparcl_lite.runs.result import Flops, RunResult, Seconds
 from sparcl_lite.runs.store import RESERVE_BYTES, DamagedResult, Store
 
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["pytest", "sklearn.datasets", "sparcl_lite.runs.training", "torch._dynamo"])
+FORKSERVER.set_forkserver_preload(["pytest", "sklearn.datasets", "sparcl_lite.runs.train", "torch._dynamo"])
 
 
 def config_of(**values):

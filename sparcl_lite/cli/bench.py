@@ -1,7 +1,8 @@
-"""Benchmarks on this machine: bench overhead, step, sweep, train, memory, kernels, parts, lightcl."""
+"""Benchmarks on this machine: bench overhead, step, sweep, train, memory, kernels, parts, lightcl, rivals."""
 
 import importlib.util
 import json
+import os
 from typing import Annotated, Any
 
 import typer
@@ -177,6 +178,33 @@ def lightcl(
     Example: sparcl-lite bench lightcl --profile paper --threads 2
     """
     _show("lightcl", as_json, profile=profile, threads=threads, repeats=repeats)
+
+
+@app.command()
+def rivals(
+    rival: Annotated[list[str] | None, typer.Option(help="repeatable; all when left out")] = None,
+    network: Network = "resnet18",
+    width: Width = 64,
+    image: Image = 32,
+    batch: Batch = 32,
+    features: Annotated[int, typer.Option(min=16, help="inputs and outputs of the linear layer")] = 1024,
+    sparsity: Annotated[list[float] | None, typer.Option(min=0, max=0.999, help="repeatable; 0.75 to 0.99")] = None,
+    threads: Threads = 2,
+    repeats: Rounds = 5,
+    memory: Annotated[bool, typer.Option(help="also peak memory, each in a fresh process")] = True,
+    as_json: Json = False,
+) -> None:
+    """A step of a convolution, a linear layer and a network, on the engine and on what others offer.
+
+    Rivals that are not installed are a line that says how.
+
+    Example: sparcl-lite bench rivals --threads 2 --json
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch is imported: see `bench.rivals`
+    chosen = {"names": rival} if rival else {}
+    levels = {"levels": sparsity} if sparsity else {}
+    sizes = {"network": network, "width": width, "image": image, "batch": batch, "features": features}
+    _show("rivals", as_json, **chosen, **levels, **sizes, threads=threads, repeats=repeats, memory=memory)
 
 
 def _show(benchmark: str, as_json: bool, **settings: Any) -> None:

@@ -55,14 +55,18 @@ def fields_from(
     return given
 
 
-def config_of(given: dict[str, Any]):
-    """The configuration with these fields: of a clustering where `method` is a clusterer, else of training."""
+def config_of(given: dict[str, Any], **context: bool):
+    """The configuration with these fields: of a clustering where `method` is a clusterer, else of training.
+
+    `context` is that of the validation: see `config.base`.
+    """
     from sparcl_lite.clustering.config import ClusteringConfig
     from sparcl_lite.config import RunConfig
     from sparcl_lite.registry import CLUSTERERS, METHODS
 
     method = given.get("method")
-    return ClusteringConfig(**given) if method not in (None, *METHODS) and method in CLUSTERERS else RunConfig(**given)
+    kind = ClusteringConfig if method not in (None, *METHODS) and method in CLUSTERERS else RunConfig
+    return kind.model_validate(given, context=context)
 
 
 def _section_with_variants(method: str | None, variant: str) -> str:

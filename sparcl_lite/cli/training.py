@@ -49,12 +49,18 @@ def run(
 
     Example: sparcl-lite run --method der++ --sparse sparcl --sparsity 0.9 --buffer-size 200 --seed 0
     """
+    from sparcl_lite.config.base import LOOKED_UP
     from sparcl_lite.runs.job import job_of
     from sparcl_lite.runs.run import run as run_job
+    from sparcl_lite.runs.store import Store
 
-    config = config_of(fields_from(profile, dataset, method, sparse, sparsity, buffer_size, variant, set_, seed=seed))
+    given = fields_from(profile, dataset, method, sparse, sparsity, buffer_size, variant, set_, seed=seed)
+    config = config_of(given, **{LOOKED_UP: True})
     job = job_of(config, device=device, threads=threads)
-    result = run_job(job, store=store, progress=True)
+    result = Store(store).get(config)
+    if result is None:
+        job = job_of(config_of(given), device=device, threads=threads)
+        result = run_job(job, store=store, progress=True)
     if as_json:
         print(result.model_dump_json(indent=1))
         return

@@ -7,14 +7,19 @@
 (200, 8)
 """
 
-from sparcl_lite.clustering.data.loaders import DATASETS, Cells, load
-from sparcl_lite.clustering.data.simulator import simulate
-from sparcl_lite.clustering.gap import permutation_gap
-from sparcl_lite.clustering.ksparse import KSparse
-from sparcl_lite.clustering.simlr import SIMLR
-from sparcl_lite.clustering.sparse_kmeans import SparseKMeans
-from sparcl_lite.clustering.spectral import SpectralNJW
-from sparcl_lite.clustering.tuning import choose_eta, eta_for_genes, eta_path
+from typing import TYPE_CHECKING
+
+from sparcl_lite.late import names_of
+
+if TYPE_CHECKING:
+    from sparcl_lite.clustering.data.loaders import DATASETS, Cells, load
+    from sparcl_lite.clustering.data.simulator import simulate
+    from sparcl_lite.clustering.gap import permutation_gap
+    from sparcl_lite.clustering.ksparse import KSparse
+    from sparcl_lite.clustering.simlr import SIMLR
+    from sparcl_lite.clustering.sparse_kmeans import SparseKMeans
+    from sparcl_lite.clustering.spectral import SpectralNJW
+    from sparcl_lite.clustering.tuning import choose_eta, eta_for_genes, eta_path
 
 __all__ = [
     "DATASETS",
@@ -30,3 +35,16 @@ __all__ = [
     "permutation_gap",
     "simulate",
 ]
+__getattr__, __dir__ = names_of(
+    __name__,
+    {
+        **dict.fromkeys(("DATASETS", "Cells", "load"), "data.loaders"),
+        "simulate": "data.simulator",
+        "permutation_gap": "gap",
+        "KSparse": "ksparse",
+        "SIMLR": "simlr",
+        "SparseKMeans": "sparse_kmeans",
+        "SpectralNJW": "spectral",
+        **dict.fromkeys(("choose_eta", "eta_for_genes", "eta_path"), "tuning"),
+    },
+)

@@ -8,14 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 
-from sparcl_lite.clustering.gap import permutation_gap
-from sparcl_lite.clustering.ksparse import KSparse
-from sparcl_lite.clustering.simlr import SIMLR
-from sparcl_lite.clustering.sparse_kmeans import SparseKMeans
-from sparcl_lite.clustering.spectral import SpectralNJW
+from sparcl_lite import clustering
 from sparcl_lite.registry import CLUSTERERS
 
 GAP_RESTARTS, GAP_SAMPLES = 3, 300  # that s is chosen on: the gap needs 1 + permutations clusterings of each s
@@ -44,6 +38,9 @@ class Fitted:
 
 def pca(X, k: int, *, seed: int, threads: int, n_components: int = 5, n_init: int = 10) -> Fitted:
     """k-means on principal component scores."""
+    from sklearn.cluster import KMeans
+    from sklearn.decomposition import PCA
+
     rank = min(n_components, *X.shape)
     scores = PCA(rank, svd_solver="randomized", random_state=seed).fit_transform(X)
     return Fitted(KMeans(k, n_init=n_init, random_state=seed).fit(scores).labels_, scores)
@@ -51,23 +48,23 @@ def pca(X, k: int, *, seed: int, threads: int, n_components: int = 5, n_init: in
 
 def spectral(X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
     """Ng, Jordan and Weiss."""
-    model = SpectralNJW(k, random_state=seed, **options).fit(X)
+    model = clustering.SpectralNJW(k, random_state=seed, **options).fit(X)
     return Fitted(model.labels_, model.embedding_)
 
 
 def simlr(X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
     """SIMLR."""
-    model = SIMLR(k, random_state=seed, **options).fit(X)
+    model = clustering.SIMLR(k, random_state=seed, **options).fit(X)
     return Fitted(model.labels_, model.embedding_, details={"iterations": model.n_iter_})
 
 
 def sparse_kmeans(X, k: int, *, seed: int, threads: int, s: float | str = "gap", n_init: int = 10) -> Fitted:
     """Sparse k-means; s = "gap" chooses it by permutations on a sample of up to 300 cells."""
-    model, details = SparseKMeans(k, n_init=n_init, random_state=seed), {}
+    model, details = clustering.SparseKMeans(k, n_init=n_init, random_state=seed), {}
     if s == "gap":
         sample = np.random.RandomState(seed).permutation(len(X))[:GAP_SAMPLES]
-        quick = SparseKMeans(k, n_init=GAP_RESTARTS, random_state=seed)
-        gap = permutation_gap(quick, X[sample], permutations=GAP_PERMUTATIONS)
+        quick = clustering.SparseKMeans(k, n_init=GAP_RESTARTS, random_state=seed)
+        gap = clustering.permutation_gap(quick, X[sample], permutations=GAP_PERMUTATIONS)
         s, details = gap.best, {"s_tried": gap.s.tolist(), "gap": gap.gap.tolist()}
     model.set_params(s=s).fit(X)
     kept = model.selected_features_
@@ -77,7 +74,7 @@ def sparse_kmeans(X, k: int, *, seed: int, threads: int, s: float | str = "gap",
 
 def ksparse(X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
     """K-sparse."""
-    model = KSparse(k, random_state=seed, n_jobs=threads, **options).fit(X)
+    model = clustering.KSparse(k, random_state=seed, n_jobs=threads, **options).fit(X)
     details = {
         "criterion_from_start": model.criterion_.tolist(),
         "relative_criterion": model.relative_criterion_.tolist(),

@@ -7,7 +7,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsA
 
 from sparcl_lite.registry import STRATEGIES
 
-STORED = "stored"  # in the context of a validation: what is read was valid when it was written
+# In the context of a validation:
+STORED = "stored"  # what is read was valid when it was written
+LOOKED_UP = "looked_up"  # only the key is needed, to find a result: a method's own check may build its network
 
 
 class Frozen(BaseModel):
@@ -19,7 +21,9 @@ class Frozen(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _prepare(cls, given: Any, info: ValidationInfo) -> Any:
-        return cls._filled(plain(given), is_stored(info)) if isinstance(given, dict) else given
+        if not isinstance(given, dict):
+            return given
+        return cls._filled(given, stored=True) if is_stored(info) else cls._filled(plain(given), stored=False)
 
     @classmethod
     def _filled(cls, given: dict[str, Any], stored: bool) -> dict[str, Any]:
@@ -30,6 +34,11 @@ class Frozen(BaseModel):
 def is_stored(info: ValidationInfo) -> bool:
     """Whether what is validated comes from a store, where names may stand that are not registered now."""
     return bool(info.context and info.context.get(STORED))
+
+
+def is_looked_up(info: ValidationInfo) -> bool:
+    """Whether what is validated only asks for a finished run."""
+    return bool(info.context and info.context.get(LOOKED_UP))
 
 
 def plain(value: Any) -> Any:

@@ -18,9 +18,11 @@ def _rules() -> dict[str, list[tuple[dict, dict]]]:
 
 
 def _lookup(values: dict[str, Any], dotted: str) -> Any:
-    for part in dotted.split("."):
-        values = values.get(part) if isinstance(values, dict) else getattr(values, part, None)
-    return list(values) if isinstance(values, tuple) else values
+    first, *rest = dotted.split(".") if "." in dotted else (dotted,)  # it is asked for very often
+    found = values.get(first)
+    for part in rest:
+        found = found.get(part) if isinstance(found, dict) else getattr(found, part, None)
+    return list(found) if isinstance(found, tuple) else found
 
 
 def resolve(profile: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -29,10 +31,11 @@ def resolve(profile: str, given: dict[str, Any]) -> dict[str, Any]:
     Of a registered data set all images are used.
     """
     defaults: dict[str, Any] = {}
+    known = dict(given)
     for when, values in _rules()[profile] + _rules()["every"]:
-        known = defaults | given
         if all(_lookup(known, key) == value for key, value in when.items()):
             defaults |= values
+            known = defaults | given
     inner = {name.removeprefix(INNER): defaults.pop(name) for name in list(defaults) if name.startswith(INNER)}
     filled = defaults | given
     if inner and isinstance(sparse := filled.get("sparse"), Sparse):

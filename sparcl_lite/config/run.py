@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from sparcl_lite.config.base import AnySparse, Frozen, is_stored, sparse_of
+from sparcl_lite.config.base import AnySparse, Frozen, is_looked_up, is_stored, sparse_of
 from sparcl_lite.config.clfd import Switch
 from sparcl_lite.config.key import key_of
 from sparcl_lite.config.profiles import PROFILES, resolve
@@ -144,6 +144,8 @@ class RunConfig(Frozen):
             raise ValueError("drop_last = True: with even_batches there is no smaller batch to drop; switch one off")
         self._check_pretraining()
         self._check_clfd()
+        if is_looked_up(info):
+            return self
         METHODS[self.method].check(self)
         if self.sparse:
             STRATEGIES[self.sparse.kind].check(self)

@@ -5,6 +5,8 @@ downloaded, or taken from files put into the data directory, and cached there as
 Tasks, batches and augmentation are the business of `streams`.
 """
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,7 +19,7 @@ from sparcl_lite.data import formats
 from sparcl_lite.data.download import MissingData, data_dir
 from sparcl_lite.data.formats import Arrays
 from sparcl_lite.data.published import SOURCES, arrays_of, cache_of, check, verify_files
-from sparcl_lite.data.specs import BUNDLED, SPECS, DatasetSpec
+from sparcl_lite.data.specs import BUNDLED, DatasetSpec
 from sparcl_lite.paths import folder
 from sparcl_lite.registry import DATASETS
 
@@ -34,8 +36,8 @@ BUNDLE_SHA256 = "ee3aa00dd8e2d303dd3aba7dbd8d08aa578b7c55e071660a9d7186059dfa765
 class Split:
     """Images, uint8 ``(N, C, H, W)``, and labels, int64 ``(N,)``."""
 
-    images: "Tensor"
-    labels: "Tensor"
+    images: Tensor
+    labels: Tensor
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,3 @@ def _bundle() -> Arrays:
             f"install the package again"
         )
     return formats.read_npz(BUNDLE)
-
-
-for _spec in SPECS:
-    DATASETS.register(_spec.name, _spec)

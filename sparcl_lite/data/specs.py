@@ -7,6 +7,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparcl_lite.registry import DATASETS
+
 BUNDLED = Path(__file__).parent / "bundled"
 
 
@@ -162,3 +164,6 @@ SPECS = (
         flip=True,
     ),
 )
+
+for _spec in SPECS:
+    DATASETS.register(_spec.name, _spec)

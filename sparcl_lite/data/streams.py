@@ -4,18 +4,21 @@ All images stay in memory as uint8 tensors; there are no worker processes. Where
 of `sources`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from sparcl_lite.config import RunConfig
-from sparcl_lite.data.sources import Dataset, Split
 from sparcl_lite.data.specs import DatasetSpec
 from sparcl_lite.errors import KitError
+from sparcl_lite.late import Tensor, torch
 from sparcl_lite.registry import METHODS
 from sparcl_lite.rng import Generators
+
+if TYPE_CHECKING:
+    from sparcl_lite.data.sources import Dataset, Split
 
 VALIDATION_SHARE = 0.2  # of the training data, as in the SparCL paper
 
@@ -97,9 +100,9 @@ class TaskStream:
         self.config, self.spec, self.rng, self.device = config, dataset.spec, rng, device
         keep, validation = _choose(config, dataset.train.labels, rng)
         train, test = dataset.train, dataset.test
-        self.train = _move(Split(train.images[keep], train.labels[keep]), device)
+        self.train = _move(replace(train, images=train.images[keep], labels=train.labels[keep]), device)
         if config.holdout == "validation":
-            test = Split(train.images[validation], train.labels[validation])
+            test = replace(train, images=train.images[validation], labels=train.labels[validation])
         self.held_out = _move(test, device)
         step = 2 if config.clfd and config.clfd.ffe else 1  # so that cropping and the Haar transform commute
         self.augment = Augmentation(self.spec, rng.augmentation, device, step)
@@ -213,4 +216,4 @@ def _choose(config: RunConfig, labels: Tensor, rng: Generators) -> tuple[Tensor,
 
 
 def _move(split: Split, device: str) -> Split:
-    return Split(split.images.to(device), split.labels.to(device))
+    return replace(split, images=split.images.to(device), labels=split.labels.to(device))

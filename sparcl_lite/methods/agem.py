@@ -1,9 +1,9 @@
 """Averaged gradient episodic memory (Chaudhry et al., ICLR 2019)."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.late import Tensor, torch
 from sparcl_lite.losses import cross_entropy
 from sparcl_lite.methods.base import SharedBuffer
 from sparcl_lite.registry import METHODS

@@ -1,16 +1,16 @@
 """What every continual-learning method is: the hooks that the training loop calls, with their usual behaviour."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Hashable
 from typing import ClassVar, NamedTuple
 
-import torch
-from torch import Tensor, nn
-
+from sparcl_lite import models
 from sparcl_lite.config import Parameters, RunConfig
 from sparcl_lite.config.run import UNFROZEN
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.late import Tensor, nn, torch
 from sparcl_lite.losses import cross_entropy
-from sparcl_lite.models import Network, layout_of
 from sparcl_lite.replay import Memory, ReservoirBuffer
 
 
@@ -54,7 +54,7 @@ class Method:
     def __init__(
         self,
         config: RunConfig,
-        network: Network,
+        network: models.Network,
         buffer: ReservoirBuffer | None,
         augment: Callable[[Tensor], Tensor],
     ):
@@ -70,14 +70,14 @@ class Method:
                 f"buffer_size = {config.buffer_size}, but {config.method!r} replays batches; allowed: 2 or more"
             )
         if config.freeze != UNFROZEN:
-            allowed = layout_of(config).boundaries
+            allowed = models.layout_of(config).boundaries
             if config.freeze not in allowed:
                 raise ValueError(
                     f"freeze = {config.freeze!r}: unknown in {config.network}; allowed: {', '.join(allowed)}"
                 )
 
     @classmethod
-    def derive(cls, config: RunConfig, whole: Network, seed: int) -> Network:
+    def derive(cls, config: RunConfig, whole: models.Network, seed: int) -> models.Network:
         """The network that the method trains, made of the registered one with its first weights."""
         return whole
 
@@ -87,7 +87,7 @@ class Method:
         return config.freeze if task > 0 or config.freeze_first_task else UNFROZEN
 
     @classmethod
-    def arrange(cls, config: RunConfig, network: Network, task: int) -> None:
+    def arrange(cls, config: RunConfig, network: models.Network, task: int) -> None:
         """Before a task: let train what trains in it."""
         network.freeze(network.up_to(cls.boundary(config, task)), config.frozen_norm)
         network.entry.requires_grad_(task == 0)

@@ -1,11 +1,12 @@
 """Dark experience replay (Buzzega et al., NeurIPS 2020): the buffer also remembers the logits."""
 
-import torch.nn.functional as F
+from __future__ import annotations
+
 from pydantic import Field
-from torch import Tensor
 
 from sparcl_lite.config import Parameters
 from sparcl_lite.data.streams import Batch
+from sparcl_lite.late import F, Tensor
 from sparcl_lite.losses import cross_entropy
 from sparcl_lite.methods.base import Method
 from sparcl_lite.registry import METHODS

@@ -1,11 +1,12 @@
 """Experience replay."""
 
-import torch
+from __future__ import annotations
+
 from pydantic import Field
-from torch import Tensor
 
 from sparcl_lite.config import Parameters
 from sparcl_lite.data.streams import Batch
+from sparcl_lite.late import Tensor, torch
 from sparcl_lite.losses import cross_entropy
 from sparcl_lite.methods.base import Method
 from sparcl_lite.registry import METHODS

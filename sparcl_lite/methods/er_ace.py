@@ -1,9 +1,9 @@
 """Experience replay with an asymmetric cross-entropy (Caccia et al., ICLR 2022)."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.late import Tensor, torch
 from sparcl_lite.losses import cross_entropy
 from sparcl_lite.methods.base import Method
 from sparcl_lite.registry import METHODS

@@ -1,14 +1,14 @@
 """Function distance regularisation (Benjamin et al., ICLR 2019), as in the DER paper's code."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
+from sparcl_lite import models
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.late import Tensor, torch
 from sparcl_lite.methods.base import SharedBuffer
-from sparcl_lite.models import frozen_statistics
 from sparcl_lite.registry import METHODS
 from sparcl_lite.replay import Memory
 
@@ -50,7 +50,7 @@ class FDR(SharedBuffer):
         chosen = task.samples[torch.randperm(len(task.samples), generator=self.buffer.generator)[:share]]
         images, labels = stream.train.images[chosen], stream.train.labels[chosen]
         self.network.train()
-        with torch.no_grad(), frozen_statistics(self.network):
+        with torch.no_grad(), models.frozen_statistics(self.network):
             count = min(math.ceil(len(images) / self.config.batch_size), len(images) // 2)  # none of a single image
             parts = images.tensor_split(count)
             logits = torch.cat([self.network(self.augment(part)) for part in parts])

@@ -1,8 +1,9 @@
 """The two ends of the scale: SGD forgets freely, JOINT sees everything at once."""
 
-from torch import Tensor
+from __future__ import annotations
 
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.late import Tensor
 from sparcl_lite.methods.base import Method
 from sparcl_lite.registry import METHODS
 

@@ -1,14 +1,14 @@
 """iCaRL (Rebuffi et al., CVPR 2017), after the correction of the DER paper's code; see docs/deviations.md."""
 
+from __future__ import annotations
+
 import copy
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
 
 from sparcl_lite.config import Parameters, RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.late import F, Tensor, nn, no_grad, torch
 from sparcl_lite.methods.base import Method
 from sparcl_lite.registry import METHODS
 from sparcl_lite.replay import Memory
@@ -71,7 +71,7 @@ class ICaRL(Method):
         decay = sum((p**2).sum() for p in self.network.parameters())
         return loss + self.config.weight_decay * decay, logits
 
-    @torch.no_grad()
+    @no_grad
     def end_task(self, task: Task, stream: TaskStream) -> None:
         """Shorten the exemplars of past classes, choose those of the new ones, and take all class means."""
         self.network.eval()

@@ -1,18 +1,17 @@
 """LightCL (Wang et al., ASP-DAC 2025): freeze what generalises, hold the feature patterns of what does not."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable
 
-import torch
-from torch import Tensor
-
+from sparcl_lite import models
 from sparcl_lite.config import RunConfig
 from sparcl_lite.config.run import MIN_CHANNELS, UNFROZEN
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.late import Tensor, no_grad, torch
 from sparcl_lite.masks import keep_top
 from sparcl_lite.methods.base import Method
 from sparcl_lite.methods.lightcl_settings import LightCLParameters
-from sparcl_lite.models import Network, ResNet, frozen_statistics, layout_of, seeded
-from sparcl_lite.models.pruning import pruned
 from sparcl_lite.registry import METHODS
 from sparcl_lite.replay import Memory
 
@@ -37,13 +36,13 @@ class LightCLMethod(Method):
     @classmethod
     def check(cls, config: RunConfig) -> None:
         """It is a ResNet; shares of pruned channels fit its stages, and leave enough of each."""
-        if not isinstance(layout_of(config), ResNet):
+        if not isinstance(models.layout_of(config), models.ResNet):
             raise ValueError(f"network = {config.network!r}: 'lightcl' holds feature maps of a ResNet's last stage")
         super().check(config)
         settings = config.lightcl
         if not settings.prune:
             return
-        stages = len(layout_of(config).widths)
+        stages = len(models.layout_of(config).widths)
         if len(settings.prune) != stages:
             raise ValueError(
                 f"lightcl.prune has {len(settings.prune)} shares; allowed: one for each of {stages} stages"
@@ -55,13 +54,13 @@ class LightCLMethod(Method):
             )
 
     @classmethod
-    def derive(cls, config: RunConfig, whole: Network, seed: int) -> Network:
+    def derive(cls, config: RunConfig, whole: models.Network, seed: int) -> models.Network:
         """The registered network, or what is left of it when channels were pruned."""
         settings = config.lightcl
         if not settings.prune:
             return whole
-        with seeded(seed):
-            return pruned(whole, kept_channels(config), ranking=settings.ranking, groups=settings.groups)
+        with models.seeded(seed):
+            return models.pruned(whole, kept_channels(config), ranking=settings.ranking, groups=settings.groups)
 
     @classmethod
     def boundary(cls, config: RunConfig, task: int) -> str:
@@ -69,7 +68,7 @@ class LightCLMethod(Method):
         boundary = super().boundary(config, task)
         if task or boundary == UNFROZEN or not (config.lightcl.prune and config.lightcl.recover):
             return boundary
-        allowed = layout_of(config).boundaries
+        allowed = models.layout_of(config).boundaries
         return allowed[allowed.index(boundary) - 1]
 
     @classmethod
@@ -80,7 +79,8 @@ class LightCLMethod(Method):
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
         self.settings, self.channels = self.config.lightcl, pattern_channels(self.config)
-        self.map_weight = AUTHORS_CHANNELS / layout_of(self.config).widths[-1]  # before any pruning, as `channels`
+        widths = models.layout_of(self.config).widths  # before any pruning, as `channels`
+        self.map_weight = AUTHORS_CHANNELS / widths[-1]
         self.masks: list[Tensor] = []  # by map: the channels (C,) of the pattern
         self.inputs: Tensor | None = None  # reference samples
         self.maps: Tensor | None = None  # what the frozen blocks make of them
@@ -94,7 +94,7 @@ class LightCLMethod(Method):
             self.buffer.replace([self._drawn(task, stream, self.config.buffer_size)])
         self.inputs = self.augment(self.buffer.contents().images)
         self.network.train()
-        with torch.no_grad(), frozen_statistics(self.network):
+        with torch.no_grad(), models.frozen_statistics(self.network):
             self.maps = self.network.trunk(self.inputs)
             patterns, logits = self.network.patterns(self.maps)
         self.masks = self.masks[len(self.masks) - len(patterns) :]  # of the blocks that still train
@@ -123,11 +123,11 @@ class LightCLMethod(Method):
             everything = self._drawn(task, stream, len(task.samples))
             self.buffer.add(everything.images, everything.labels, everything.logits)
 
-    @torch.no_grad()
+    @no_grad
     def _active_channels(self, task: Task, stream: TaskStream) -> list[Tensor]:
         images = self._drawn(task, stream, self.config.batch_size).images
         self.network.train()
-        with frozen_statistics(self.network):
+        with models.frozen_statistics(self.network):
             patterns, _ = self.network.patterns(self.network.trunk(self.augment(images)))
         return [most_active(maps, self.channels) for maps in patterns]
 
@@ -162,7 +162,7 @@ class LightCLMethod(Method):
 
 def kept_channels(config: RunConfig) -> tuple[int, ...]:
     """Channels that pruning leaves in each stage."""
-    widths, settings = layout_of(config).widths, config.lightcl
+    widths, settings = models.layout_of(config).widths, config.lightcl
     if not settings.prune:
         return widths
     shares = zip(widths, settings.prune, strict=True)
@@ -175,7 +175,7 @@ def pattern_channels(config: RunConfig) -> int:
     The authors' code keeps one more: its threshold is the largest value that should fall below it.
     """
     settings = config.lightcl
-    return int(layout_of(config).widths[-1] * settings.ratio + 0.5) + settings.extra_channel
+    return int(models.layout_of(config).widths[-1] * settings.ratio + 0.5) + settings.extra_channel
 
 
 def most_active(maps: Tensor, count: int) -> Tensor:

@@ -1,12 +1,12 @@
 """Learning without forgetting (Li and Hoiem, 2017), as in the DER paper's code."""
 
-import torch
-import torch.nn.functional as F
+from __future__ import annotations
+
 from pydantic import Field
-from torch import Tensor
 
 from sparcl_lite.config import Parameters
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.late import F, Tensor, torch
 from sparcl_lite.losses import cross_entropy
 from sparcl_lite.methods.base import Method
 from sparcl_lite.registry import METHODS

@@ -1,11 +1,12 @@
 """PackNet (Mallya and Lazebnik, CVPR 2018): every task owns a share of the weights. Needs the task at test time."""
 
-import torch
+from __future__ import annotations
+
 from pydantic import Field
-from torch import Tensor, nn
 
 from sparcl_lite.config import Parameters, RunConfig
 from sparcl_lite.data.streams import Batch, Task, TaskStream
+from sparcl_lite.late import Tensor, nn, no_grad, torch
 from sparcl_lite.losses import cross_entropy
 from sparcl_lite.masks import keep_top
 from sparcl_lite.methods.base import Method
@@ -50,7 +51,7 @@ class PackNet(Method):
         if epoch == prune_epoch(self.config.epochs):
             self._prune()
 
-    @torch.no_grad()
+    @no_grad
     def _prune(self) -> None:
         for name, weight in self.packed.items():
             owner = self.owner[name]
@@ -144,7 +145,7 @@ class LPS(PackNet):
         self.z, self.u = {}, {n: torch.zeros_like(p) for n, p in self.packed.items()}
         self._new_scores()
 
-    @torch.no_grad()
+    @no_grad
     def begin_epoch(self, task: Task, epoch: int) -> None:
         """ADMM's two updates, once an epoch until the task prunes."""
         if epoch < prune_epoch(self.config.epochs):
@@ -177,13 +178,13 @@ class LPS(PackNet):
         owner = self.owner[name]
         return (owner != FREE) & (owner < self.current)
 
-    @torch.no_grad()
+    @no_grad
     def _mask_earlier(self) -> None:
         for name, weight in self.packed.items():
             selected = self.kept[name] * (self.scores[name] > self.THRESHOLD)
             weight.copy_(torch.where(self._earlier(name), selected, weight))
 
-    @torch.no_grad()
+    @no_grad
     def end_task(self, task: Task, stream: TaskStream) -> None:
         """Note which weights the task uses, and put the earlier ones back."""
         super().end_task(task, stream)

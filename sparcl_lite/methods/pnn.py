@@ -1,16 +1,16 @@
 """Progressive neural networks (Rusu et al., 2016): a new column per task. Needs the task at test time."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable
 
-from torch import Tensor
-
+from sparcl_lite import models
 from sparcl_lite.config import RunConfig
 from sparcl_lite.config.run import UNFROZEN
 from sparcl_lite.data.streams import Batch, Task
+from sparcl_lite.late import Tensor
 from sparcl_lite.losses import cross_entropy
 from sparcl_lite.methods.base import Method
-from sparcl_lite.models import Network, ResNet, layout_of, whole_network
-from sparcl_lite.models.progressive import Progressive
 from sparcl_lite.registry import METHODS
 
 
@@ -27,23 +27,23 @@ class PNN(Method):
     @classmethod
     def check(cls, config: RunConfig) -> None:
         """A column is a residual network, and trains from its first layer."""
-        if not isinstance(layout_of(config), ResNet):
+        if not isinstance(models.layout_of(config), models.ResNet):
             raise ValueError(f"network = {config.network!r}: 'pnn' links the stages of ResNets")
         super().check(config)
         if config.freeze != UNFROZEN:
             raise ValueError(f"freeze = {config.freeze!r}: 'pnn' trains a new network for every task; allowed: none")
 
     @classmethod
-    def derive(cls, config: RunConfig, whole: Network, seed: int) -> Network:
+    def derive(cls, config: RunConfig, whole: models.Network, seed: int) -> models.Network:
         """A column for each task, with first weights of its own, or all pre-trained ones."""
-        columns = [whole_network(config, seed + k) for k in range(config.task_count)]
-        network = Progressive(columns, seed=seed)
+        columns = [models.whole_network(config, seed + k) for k in range(config.task_count)]
+        network = models.Progressive(columns, seed=seed)
         if config.pretraining != "none":
             network.start_from(whole)
         return network
 
     @classmethod
-    def arrange(cls, config: RunConfig, network: Network, task: int) -> None:
+    def arrange(cls, config: RunConfig, network: models.Network, task: int) -> None:
         """Train the task's own column."""
         network.use(task)
 

@@ -16,7 +16,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparcl_lite.config.run import UNFROZEN
 from sparcl_lite.models.network import Network
-from sparcl_lite.registry import NETWORKS
 
 FROZEN_BATCH = 8  # images that pass the frozen blocks at once
 
@@ -202,18 +201,6 @@ class ResNet(Network):
     def _norms(self) -> list[BatchNorm2d]:
         """Looked for at the first pass, when all layers are in place, and not again in every step."""
         return [module for module in self.modules() if isinstance(module, BatchNorm2d)]
-
-
-@NETWORKS.register("small", label="small ResNet")
-def small(channels: int, classes: int, size: int, width: int) -> ResNet:
-    """Three stages of one block; `width` channels in the first, twice as many in each next one."""
-    return ResNet(channels, classes, widths=(width, 2 * width, 4 * width), blocks=(1, 1, 1), stem_stride=2)
-
-
-@NETWORKS.register("resnet18", label="ResNet-18")
-def resnet18(channels: int, classes: int, size: int, width: int) -> ResNet:
-    """The CIFAR ResNet-18: four stages of two blocks."""
-    return ResNet(channels, classes, widths=(width, 2 * width, 4 * width, 8 * width), blocks=(2, 2, 2, 2))
 
 
 @contextmanager

@@ -2,23 +2,25 @@
 blocks frozen. The metrics are those of `measure.generalizability`.
 """
 
+from __future__ import annotations
+
 import copy
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict
 
+from sparcl_lite import models
 from sparcl_lite.config import RunConfig
-from sparcl_lite.data.sources import load
-from sparcl_lite.measure.flops import paper_flops
-from sparcl_lite.measure.generalizability import stability_by_block
-from sparcl_lite.models import layout_of
+from sparcl_lite.late import torch
 from sparcl_lite.runs.job import Job
 from sparcl_lite.runs.result import environment
 from sparcl_lite.runs.store import Store
-from sparcl_lite.training import Trainer
+
+if TYPE_CHECKING:
+    from sparcl_lite.training import Trainer
 
 
 class BlockConfig(RunConfig):
@@ -63,10 +65,14 @@ class Analysis(Job):
     @property
     def cost(self) -> float:
         """Training steps, nearly all of them repeated for each block."""
-        return paper_flops(self.config) * len(layout_of(self.config).boundaries)
+        from sparcl_lite.measure.flops import paper_flops
+
+        return paper_flops(self.config) * len(models.layout_of(self.config).boundaries)
 
     def compute(self, store: Store, progress: bool) -> BlockAnalysis:
         """The analysis; of a run that is interrupted nothing is kept."""
+        from sparcl_lite.data.sources import load
+
         config, begun = self.config, time.perf_counter()
         dataset = load(config.dataset)
         free, ends = _trained_freely(config, dataset)
@@ -91,6 +97,8 @@ class Analysis(Job):
 
 def _trained_freely(config: RunConfig, dataset) -> tuple[Trainer, list[dict]]:
     """The trainer after its last task, and its state at the end of each."""
+    from sparcl_lite.training import Trainer
+
     ends: list[dict] = []
 
     def keep(trainer: Trainer) -> None:
@@ -103,6 +111,9 @@ def _trained_freely(config: RunConfig, dataset) -> tuple[Trainer, list[dict]]:
 
 
 def _of_task(config: RunConfig, dataset, free: Trainer, ends: list[dict], task: int) -> Iterator[Block]:
+    from sparcl_lite.measure.generalizability import stability_by_block
+    from sparcl_lite.training import Trainer
+
     before, after = (_network(free, ends[at]) for at in (task - 1, task))
     earlier = [images for past in free.stream.tasks[:task] for images, _ in free.stream.evaluation_batches(past)]
     stability = stability_by_block(before, after, torch.cat(earlier))

@@ -1,23 +1,24 @@
-"""The job that clusters: a `ClusteringConfig` becomes a `ClusteringResult`. It measures time, so it runs alone."""
+"""The job that clusters: a `ClusteringConfig` becomes a `ClusteringResult`.
+
+It measures time, so it runs alone. What takes seconds to import is imported where it is used: a stored result needs
+none of it.
+"""
+
+from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sklearn
-from scipy import sparse
-from threadpoolctl import threadpool_limits
 
 from sparcl_lite.clustering.config import SIMULATED, ClusteringConfig, ClusteringResult
-from sparcl_lite.clustering.data.cells import Cells
-from sparcl_lite.clustering.data.loaders import load
-from sparcl_lite.clustering.data.simulator import simulate
-from sparcl_lite.clustering.methods import Fitted, fit
-from sparcl_lite.clustering.scores import agreement, precision_recall, silhouette
-from sparcl_lite.measure.memory import PeakMemory
 from sparcl_lite.runs.job import Job
 from sparcl_lite.runs.result import environment, now
 from sparcl_lite.runs.store import Store
+
+if TYPE_CHECKING:
+    from sparcl_lite.clustering.data.cells import Cells
+    from sparcl_lite.clustering.methods import Fitted
 
 RANKED = 200  # features that a result names
 PER_CELL = 10_000  # counts of a cell before logarithms
@@ -42,6 +43,12 @@ class Clustering(Job):
 
     def compute(self, store: Store, progress: bool) -> ClusteringResult:
         """Load or simulate the cells, and fit."""
+        import sklearn
+        from threadpoolctl import threadpool_limits
+
+        from sparcl_lite.clustering.methods import fit
+        from sparcl_lite.measure.memory import PeakMemory
+
         config, started = self.config, now()
         cells = cells_of(config)
         with threadpool_limits(1):  # K-sparse has threads of its own; those of libraries burn time while they wait
@@ -86,6 +93,10 @@ class Clustering(Job):
 
 def cells_of(config: ClusteringConfig) -> Cells:
     """The cells that a run clusters: the whole data set, or its random share."""
+    from sparcl_lite.clustering.data.cells import Cells
+    from sparcl_lite.clustering.data.loaders import load
+    from sparcl_lite.clustering.data.simulator import simulate
+
     if config.dataset == SIMULATED:
         given = {"n_cells": config.cells, "n_genes": config.genes, "dropout": config.dropout}
         given = {name: value for name, value in given.items() if value is not None}
@@ -105,6 +116,10 @@ def log_normalised(counts: np.ndarray) -> np.ndarray:
 
 
 def _outcome(config: ClusteringConfig, cells: Cells, fitted: Fitted) -> dict[str, Any]:
+    from scipy import sparse
+
+    from sparcl_lite.clustering.scores import agreement, precision_recall, silhouette
+
     chosen = None if cells.truth is None or fitted.selected is None else precision_recall(fitted.selected, cells.truth)
     precision, recall = chosen or (None, None)
     return {
@@ -124,4 +139,6 @@ def _outcome(config: ClusteringConfig, cells: Cells, fitted: Fitted) -> dict[str
 
 
 def _bytes(X: Any) -> int:
+    from scipy import sparse
+
     return X.data.nbytes + X.indices.nbytes + X.indptr.nbytes if sparse.issparse(X) else X.nbytes

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from sparcl_lite.config import RunConfig
+from sparcl_lite.late import torch
 
 Matrix = list[list[float | None]]
 

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from sparcl_lite.late import torch
 from sparcl_lite.runs.job import job_of
 from sparcl_lite.runs.store import Store
 

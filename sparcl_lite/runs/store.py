@@ -9,18 +9,18 @@ import shutil
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import BadZipFile, ZipFile
 
-import torch
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from sparcl_lite.config.base import STORED
 from sparcl_lite.errors import KitError
+from sparcl_lite.late import torch
 from sparcl_lite.paths import folder, replacing
 from sparcl_lite.runs import evidence
 from sparcl_lite.runs.job import Job, kind_of, kinds
@@ -113,10 +113,11 @@ class Store:
 
     def _everything(self, kind: str | None = None) -> Iterator[Any]:
         """Every result of `root` (of a kind), or the error that stands in its place."""
+        lines = evidence.lines(self.root)
         for each in self._kinds():
-            for key in self._keys(each) if kind in (None, each.kind) else []:
+            for key in self._keys(each, lines) if kind in (None, each.kind) else []:
                 try:
-                    found = self._from_file(each, key) or _from_line(self.root, each, key)
+                    found = self._from_file(each, key) or _of_line(lines.get((each.kind, key)), each, key)
                 except KitError as error:
                     found = error
                 if found:
@@ -129,9 +130,9 @@ class Store:
         except DamagedResult as error:
             raise DamagedResult(f"{error}; {self._set_aside(path)}; run again to redo it") from None
 
-    def _keys(self, kind: type[Job]) -> list[str]:
+    def _keys(self, kind: type[Job], lines: Iterable[evidence.Address]) -> list[str]:
         files = {path.stem for path in (self.root / kind.folder).glob("*.json")}
-        return sorted(files | {key for name, key in evidence.lines(self.root) if name == kind.kind})
+        return sorted(files | {key for name, key in lines if name == kind.kind})
 
     def _kinds(self) -> list[type[Job]]:
         """Every kind of job. Raises `KitError` where `root` is a folder of one: all in it would count as damaged."""
@@ -260,7 +261,10 @@ def _from_file(path: Path, kind: type[Job]) -> Any | None:
 
 def _from_line(root: Path, kind: type[Job], key: str) -> Any | None:
     """The result in a line of evidence, None where there is none. Raises as `_from_file`."""
-    line = evidence.find(root, (kind.kind, key))
+    return _of_line(evidence.find(root, (kind.kind, key)), kind, key)
+
+
+def _of_line(line: evidence.Line | None, kind: type[Job], key: str) -> Any | None:
     return line and _parse(line.read(), str(line), kind, key)
 
 

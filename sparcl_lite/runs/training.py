@@ -1,25 +1,13 @@
-"""The job that trains: a `RunConfig` becomes a `RunResult`, resumable at every epoch end."""
+"""The job that trains: a `RunConfig` becomes a `RunResult`. How is in `train`, which a finished run does not need."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
-
-import torch
-from tqdm import tqdm
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.config.run import UNFROZEN
-from sparcl_lite.data.sources import load
-from sparcl_lite.errors import KitError
-from sparcl_lite.measure.flops import costs_of, paper_flops
-from sparcl_lite.measure.memory import PeakMemory
-from sparcl_lite.measure.metrics import backward_transfer, final_average, forgetting
-from sparcl_lite.planning import planned, training_memory
 from sparcl_lite.registry import METHODS
 from sparcl_lite.runs.job import Job
-from sparcl_lite.runs.result import Flops, RunResult, Seconds, environment, now, nullable
+from sparcl_lite.runs.result import RunResult
 from sparcl_lite.runs.store import Store
-from sparcl_lite.training import Trainer
 
 
 class Training(Job):
@@ -44,38 +32,24 @@ class Training(Job):
     @property
     def cost(self) -> float:
         """FLOPs."""
+        from sparcl_lite.measure.flops import paper_flops
+
         return paper_flops(self.config)
 
     @property
     def disk_bytes(self) -> int:
         """Two checkpoints (the old one stays until the new one is whole): weights, two masks, gradients and buffer."""
+        from sparcl_lite.measure.flops import costs_of
+        from sparcl_lite.planning import training_memory
+
         weights = sum(cost.parameters for cost in costs_of(self.config, self.config.task_count - 1))
         return 2 * (weights * (4 + 4 + 2) + training_memory(self.config)["buffer"]) + 2**20
 
     def compute(self, store: Store, progress: bool) -> RunResult:
         """Train, from the last checkpoint if there is one."""
-        config, device = self.config, available(self.device)
-        dataset, memory = load(config.dataset), PeakMemory(device)
+        from sparcl_lite.runs.train import train
 
-        def save(trainer: Trainer) -> None:
-            peak = max(state["peak"], memory.read())
-            saved = {"trainer": trainer.state_dict(), "started": state["started"], "peak": peak}
-            store.save_checkpoint(config, saved)
-            self.check_time()
-
-        new = partial(Trainer, config, dataset, device=device, on_epoch=save)
-        trainer, state = _resume(config, store, device, new)
-        with tqdm(
-            total=planned(config).steps,
-            initial=int(trainer.totals["steps"]),
-            desc=f"{self.label}, seed {config.seed}",
-            unit="step",
-            disable=not progress,
-        ) as bar:
-            trainer.on_step = bar.update
-            trainer.run()
-        peak = max(state["peak"], memory.read())
-        return _result(trainer, state["started"], peak, environment(self.threads, device))
+        return train(self, store, progress)
 
     @staticmethod
     def headline(result: RunResult) -> dict[str, float | None]:
@@ -88,61 +62,3 @@ class Training(Job):
         fields = result.model_dump(include={"class_il", "task_il", "forgetting", "data_fraction"})
         flops = {"flops_paper": result.flops.paper, "flops_honest": result.flops.honest}
         return fields | flops | {"seconds": result.seconds.train}
-
-
-def _resume(config: RunConfig, store: Store, device: str, new: Callable[..., Trainer]) -> tuple[Trainer, dict]:
-    """A trainer at the run's last checkpoint, or at its start, and what is known of the run so far."""
-    state = store.load_checkpoint(config, device)
-    if state is not None:
-        try:
-            trainer = new(from_state=True)
-            trainer.load_state_dict(state["trainer"])
-            return trainer, state
-        except Exception as error:  # a sound file, but e.g. of another version of this package
-            store.reject_checkpoint(config, error)
-    return new(), {"started": now(), "peak": 0}
-
-
-def _result(trainer: Trainer, started: str, peak: int, where: dict) -> RunResult:
-    config, totals = trainer.config, trainer.totals
-    class_il = None if trainer.method.task_aware else trainer.class_il
-    return RunResult(
-        config=config,
-        class_il=None if class_il is None else final_average(class_il),
-        task_il=final_average(trainer.task_il),
-        accuracy_matrix=nullable(trainer.class_il),
-        task_il_matrix=nullable(trainer.task_il),
-        forgetting=None if class_il is None else _or_none(forgetting(class_il)),
-        backward_transfer=None if class_il is None else _or_none(backward_transfer(class_il)),
-        flops=Flops(paper=paper_flops(config), honest=trainer.ledger.total, by_part=trainer.ledger.by_part()),
-        data_fraction=totals["presented"] / totals["offered"],
-        weight_density=totals["weight_density_sum"] / totals["steps"],
-        gradient_density=totals["gradient_density_sum"] / totals["steps"],
-        seconds=Seconds(**trainer.seconds),
-        peak_memory_bytes=peak,
-        training_memory_bytes=training_memory(config),
-        trace=_columns(trainer.trace),
-        sparse=trainer.sparsity.report() | (trainer.engine.report() if trainer.engine else {}),
-        method=trainer.method.report(),
-        pretraining=trainer.pretraining,
-        environment=where,
-        started=started,
-        finished=now(),
-    )
-
-
-def _columns(rows: list[dict]) -> dict[str, list]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _or_none(value: float) -> float | None:
-    return None if value != value else value
-
-
-def available(device: str) -> str:
-    """The device that is meant; `auto` is the GPU where there is one. Raises `KitError` where it is not there."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
-        raise KitError(f"device = {device!r} is not available here; allowed: auto, cpu, cuda where there is a GPU")
-    return device

@@ -1,14 +1,14 @@
 """What every sparse-training strategy is: the hooks that the training loop calls. The base trains everything."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Hashable
-
-import torch
-from torch import Tensor, nn
 
 from sparcl_lite import masks
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import Batch, Task
+from sparcl_lite.late import Tensor, nn, no_grad
 from sparcl_lite.rng import Generators
 from sparcl_lite.sparsity.importance import Probe
 from sparcl_lite.sparsity.record import MaskRecord
@@ -118,7 +118,7 @@ class MaskedStrategy(Strategy):
         """The masks."""
         return self.masks
 
-    @torch.no_grad()
+    @no_grad
     def set_masks(self, masks_: dict[str, Tensor]) -> None:
         """Take these masks, and set every weight outside them to zero; frozen weights keep the masks that they have."""
         trainable = masks.trainable(self.weights)

@@ -1,8 +1,8 @@
 """Dynamic data removal (SparCL, section 3.2 and Eq. 2): which samples of the current task are still trained on."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
+from sparcl_lite.late import Tensor, torch
 from sparcl_lite.sparsity.schedule import removal_epochs, removed_per_stage, uncounted_epochs
 from sparcl_lite.sparsity.settings import SparCL
 

@@ -1,10 +1,11 @@
 """Dynamic gradient masking (SparCL, section 3.3 and Eq. 3): which of the existing weights are updated."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
-from torch import Tensor
-
 from sparcl_lite import masks
+from sparcl_lite.late import Tensor
 from sparcl_lite.sparsity.importance import Scores
 from sparcl_lite.sparsity.settings import SparCL
 

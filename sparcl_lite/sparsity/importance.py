@@ -6,15 +6,15 @@ where L~ is the single-head cross-entropy on the current task's data D_t (other 
 cross-entropy on the buffer M.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
-import torch
-from torch import Tensor, nn
-
+from sparcl_lite import models
 from sparcl_lite.data.streams import Augmentation, Task, TaskStream
+from sparcl_lite.late import Tensor, nn, torch
 from sparcl_lite.losses import cross_entropy
 from sparcl_lite.masks import trainable
-from sparcl_lite.models import frozen_statistics
 from sparcl_lite.replay import ReservoirBuffer
 
 Scores = dict[str, Tensor]
@@ -69,7 +69,7 @@ class Probe:
         """
         weights = trainable(weights)
         sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        with frozen_statistics(self.network):
+        with models.frozen_statistics(self.network):
             for inputs, labels in batches:
                 loss = cross_entropy(self.network(inputs), labels, classes)
                 gradients = torch.autograd.grad(loss, list(weights.values()))

@@ -1,7 +1,8 @@
 """What a run remembers of its masks and of its data, for the notebooks that look into them."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from sparcl_lite.late import Tensor, torch
 
 
 class MaskRecord:

@@ -1,15 +1,17 @@
 """RigL (Evci et al., ICML 2020): a mask that moves to where the dense gradient is largest."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Hashable
 from typing import Literal
 
 from pydantic import Field
-from torch import Tensor, nn
 
 from sparcl_lite import masks
 from sparcl_lite.config import RunConfig, Sparse
 from sparcl_lite.data.streams import Task, steps_per_epoch
+from sparcl_lite.late import Tensor, nn
 from sparcl_lite.registry import METHODS, STRATEGIES
 from sparcl_lite.rng import Generators
 from sparcl_lite.sparsity.base import Densities, MaskedStrategy

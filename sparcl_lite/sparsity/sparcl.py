@@ -1,11 +1,12 @@
 """SparCL (Wang et al., NeurIPS 2022): TDM, DDR and DGM as one strategy, over any method."""
 
-from collections.abc import Hashable
+from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Hashable
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.streams import Batch, Task
+from sparcl_lite.late import Tensor, nn
 from sparcl_lite.registry import STRATEGIES
 from sparcl_lite.rng import Generators
 from sparcl_lite.sparsity.base import Densities, Strategy

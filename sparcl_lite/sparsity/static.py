@@ -1,13 +1,13 @@
 """Masks that never change: random, the largest initial weights, or the most salient ones (SNIP)."""
 
-from typing import Literal
+from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import Literal
 
 from sparcl_lite import masks
 from sparcl_lite.config import RunConfig, Sparse
 from sparcl_lite.data.streams import Task
+from sparcl_lite.late import Tensor, nn, torch
 from sparcl_lite.registry import STRATEGIES
 from sparcl_lite.rng import Generators
 from sparcl_lite.sparsity.base import MaskedStrategy

@@ -1,11 +1,11 @@
 """Task-aware dynamic masking (SparCL, section 3.1 and Algorithm 1): which weights exist."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
 from sparcl_lite import masks
+from sparcl_lite.late import Tensor, no_grad, torch
 from sparcl_lite.sparsity.importance import Scores
 from sparcl_lite.sparsity.schedule import mask_adjustment
 from sparcl_lite.sparsity.settings import SparCL
@@ -22,7 +22,7 @@ class TDM:
             self.masks = {n: masks.random_mask(w.data, 1 - sparse.sparsity, generator) for n, w in weights.items()}
         self.apply()
 
-    @torch.no_grad()
+    @no_grad
     def apply(self) -> None:
         """Set every masked weight to zero; a weight that grows later starts from there."""
         for name, weight in self.weights.items():

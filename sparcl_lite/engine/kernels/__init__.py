@@ -9,6 +9,9 @@ import warnings
 import numba
 import torch
 
+from sparcl_lite.engine.compiling import report_compilations
+
+report_compilations()
 _before = torch.get_num_threads()
 numba.set_num_threads(numba.get_num_threads())  # starts the pool
 torch.set_num_threads(_before)
