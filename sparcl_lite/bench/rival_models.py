@@ -14,8 +14,9 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
-from sparcl_lite.engine import engine_for
+from sparcl_lite.engine import accelerate, engine_for
 from sparcl_lite.models import ResNet
 
 LR = 0.01
@@ -132,8 +133,11 @@ def _sparselab(model: nn.Module, masks: Masks, inputs: Tensor) -> nn.Module:
 
 def _ours(model: nn.Module, masks: Masks, inputs: Tensor) -> nn.Module:
     """The one place where this package's engine is put on a model."""
-    if not isinstance(model, ResNet):
-        raise Unavailable("the engine runs whole networks")
+    if not isinstance(model, ResNet):  # a layer
+        for name, mask in masks.items():
+            owner, _, parameter = name.rpartition(".")
+            prune.custom_from_mask(model.get_submodule(owner), parameter, mask)
+        return accelerate(nn.Sequential(model), inputs.detach(), "sparse")
     masking = SimpleNamespace(existing=dict(masks), wanted={}, reads_gradients=False)
     model.engine = engine_for("sparse", model, masking, alone=True)
     if model.engine is None:

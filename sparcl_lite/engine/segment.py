@@ -10,13 +10,14 @@ from torch import Tensor, fx, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.prune import BasePruningMethod
 
+from sparcl_lite.engine.builder import Builder
 from sparcl_lite.engine.graph import Graph, Slot
 from sparcl_lite.engine.kernels.index import scatter
 from sparcl_lite.engine.kernels.layout import blocks_for
 from sparcl_lite.engine.kernels.simd import WIDTH
 from sparcl_lite.engine.layers import SparseLayer
-from sparcl_lite.engine.passes import Pass, Workspace
-from sparcl_lite.engine.tracing import Builder
+from sparcl_lite.engine.passes import Pass
+from sparcl_lite.engine.workspace import Workspace
 
 if TYPE_CHECKING:
     from sparcl_lite.engine.engine import Engine
