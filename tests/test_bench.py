@@ -135,3 +135,9 @@ def test_a_benchmark_is_a_job_whose_report_is_kept(tmp_path):
     assert BenchConfig(benchmark="sweep", settings=sizes).key != config.key
     with pytest.raises(ValidationError, match="benchmark"):
         BenchConfig(benchmark="flight")
+
+
+def test_a_step_of_torchvisions_networks():
+    report = step(network="torchvision:resnet18", image=32, batch=4, sparsity=0.95, threads=1, repeats=1)
+    assert report["speedup"] > 0
+    assert report["settings"]["network"] == "torchvision:resnet18"

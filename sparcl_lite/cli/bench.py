@@ -17,7 +17,7 @@ Level = Annotated[float, typer.Option(min=0, max=0.999, help="share of zero weig
 Width = Annotated[int, typer.Option(min=8, help="channels of the first stage")]
 Image = Annotated[int, typer.Option(min=8, help="rows and columns of an image")]
 Batch = Annotated[int, typer.Option(min=2, help="images a step")]
-Network = Annotated[str, typer.Option(help="resnet18 or small")]
+Network = Annotated[str, typer.Option("--network", "--model", help="resnet18, small, or torchvision:NAME")]
 Rounds = Annotated[int, typer.Option(min=1, help="alternating rounds")]
 
 
@@ -221,6 +221,11 @@ def _check(*given: dict[str, Any]) -> None:
     from sparcl_lite.config.profiles import PROFILES
 
     allowed = {"network": ("resnet18", "small"), "profile": tuple(PROFILES)}
+    source = "torchvision:"
+    if any(str(settings.get("network")).startswith(source) for settings in given):
+        import torchvision
+
+        allowed["network"] = tuple(source + name for name in torchvision.models.list_models(torchvision.models))
     for name, value in ((name, settings[name]) for settings in given for name in allowed if name in settings):
         if value not in allowed[name]:
             raise KitError(f"{name} = {value!r}: unknown; allowed: {', '.join(allowed[name])}")
