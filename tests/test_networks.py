@@ -259,20 +259,22 @@ def test_a_network_that_does_not_fit_the_images_says_so_in_one_line(registered):
 @pytest.mark.parametrize("name", GREY)
 def test_a_network_of_ones_own_runs_on_the_sparse_engine(name, registered):
     registered("own", GREY[name])
-    shared = {"profile": "smoke", "network": "own", "method": "der++", "images_per_class": 16, "epochs": 2, "tasks": 2}
+    shared = {"profile": "smoke", "network": "own", "method": "der++", "images_per_class": 4, "epochs": 10, "tasks": 2}
 
     def farthest(seed):
-        """The largest relative difference of a weight after a run in both engines."""
+        """The largest relative difference of a weight after an epoch in both engines."""
         given = shared | {"sparse": {"kind": "sparcl", "sparsity": 0.8, "ddr": False}, "lr": 0.003, "seed": seed}
         dense, sparse = (Trainer(RunConfig(**given, engine=engine), DIGITS) for engine in ("dense", "sparse"))
-        dense.run()
-        sparse.run()
+        for trainer in (dense, sparse):
+            trainer.begin(0)
+            trainer.train_epoch(0, 0)
         assert sparse.network.engine.current is not None
         pairs = zip(sparse.network.parameters(), dense.network.parameters(), strict=True)
-        return max(float((a - b).norm() / (b.norm() + 1e-3)) for a, b in pairs)
+        return max(float(((a - b).norm() / (b.norm() + 1e-3)).detach()) for a, b in pairs)
 
     # a ReLU's input, almost zero, may round to the other side: then another seed has to do
-    assert any(farthest(seed) < 1e-3 for seed in range(4))
+    distances = [farthest(seed) for seed in range(4)]
+    assert min(distances) < 1e-3
 
 
 def test_a_network_without_prunable_weights_trains_dense_and_refuses_masks(registered):

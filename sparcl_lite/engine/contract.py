@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class Masking(Protocol):
@@ -15,10 +15,29 @@ class Masking(Protocol):
 
 
 class Layer(Protocol):
-    """A convolution with its `Shape`; `gradient` and `gradient_rows` are those of the wanted weights."""
+    """A layer with its `Shape` and dense `weight`; `gradient` and `gradient_rows` are those of the wanted weights."""
 
-    module: nn.Conv2d
     shape: Any
+    flat: bool
+    weight: Tensor
     parts: int
     gradient: np.ndarray
     gradient_rows: Any
+
+
+class Host(Protocol):
+    """Whose segments they are: it knows masks, and where weights and gradients are stored. See `Engine`."""
+
+    chunks: tuple[int, ...]
+
+    def restore(self) -> None:
+        """Write all weights back to the dense parameters."""
+
+    def prepare(self, graph: Any, work: Any) -> None:
+        """Before a forward pass."""
+
+    def prepare_backward(self, graph: Any, work: Any, states: list, needed: list[bool]) -> None:
+        """Before a backward pass."""
+
+    def gradient(self, segment: Any, layer: Any) -> Tensor | None:
+        """The gradient of a layer for its `grad`, or None when it was collected."""

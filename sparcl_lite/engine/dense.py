@@ -6,12 +6,12 @@ linear layer has one tap, and its samples are the positions. For layers of one g
 
 import math
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sparcl_lite.engine.contract import Layer
 from sparcl_lite.engine.kernels.simd import WIDTH
 
 
@@ -21,18 +21,18 @@ def _scratch(name: str, size: int) -> Tensor:
     return torch.empty(size)
 
 
-def _taps(layer: Any) -> list[tuple[int, int]]:
+def _taps(layer: Layer) -> list[tuple[int, int]]:
     """Kernel row and column of each product."""
     edge = range(1 if layer.flat else layer.shape.kernel)
     return [(row, column) for row in edge for column in edge]
 
 
-def _weight(layer: Any, row: int, column: int) -> Tensor:
+def _weight(layer: Layer, row: int, column: int) -> Tensor:
     """The weight of one tap `(outputs, inputs)`."""
     return layer.weight if layer.flat else layer.weight[:, :, row, column]
 
 
-def _read(layer: Any, x: np.ndarray, blocks: int, row: int, column: int) -> Tensor:
+def _read(layer: Layer, x: np.ndarray, blocks: int, row: int, column: int) -> Tensor:
     """What one tap reads `(blocks, inputs, positions)`."""
     s, step = layer.shape, layer.shape.stride
     if layer.flat:
@@ -44,7 +44,7 @@ def _read(layer: Any, x: np.ndarray, blocks: int, row: int, column: int) -> Tens
     return columns.copy_(seen).view(blocks, s.inputs, -1)
 
 
-def _inside(layer: Any, dz: np.ndarray, blocks: int) -> Tensor:
+def _inside(layer: Layer, dz: np.ndarray, blocks: int) -> Tensor:
     """The output's gradient without its border `(blocks, outputs, positions)`."""
     s, border = layer.shape, layer.shape.gradient_border
     if layer.flat:
@@ -56,7 +56,7 @@ def _inside(layer: Any, dz: np.ndarray, blocks: int) -> Tensor:
     return _scratch("gradient", inside.numel()).view(inside.shape).copy_(inside).view(blocks, s.outputs, -1)
 
 
-def _blocks_of(layer: Any, values: np.ndarray, size: tuple[int, ...], first: int, blocks: int) -> Tensor:
+def _blocks_of(layer: Layer, values: np.ndarray, size: tuple[int, ...], first: int, blocks: int) -> Tensor:
     """So many blocks of a map `(blocks, channels, positions)`; of a flat one all, as positions of one."""
     if layer.flat:
         return torch.from_numpy(values).view(1, size[0], -1)[:, :, : blocks * WIDTH]
@@ -64,7 +64,7 @@ def _blocks_of(layer: Any, values: np.ndarray, size: tuple[int, ...], first: int
     return torch.from_numpy(values[first * block : (first + blocks) * block]).view(blocks, size[0], -1)
 
 
-def forward(layer: Any, x: np.ndarray, z: np.ndarray, first: int, blocks: int, partial: np.ndarray) -> None:
+def forward(layer: Layer, x: np.ndarray, z: np.ndarray, first: int, blocks: int, partial: np.ndarray) -> None:
     """As `SparseLayer.forward`."""
     s = layer.shape
     out = _blocks_of(layer, z, (s.outputs, s.out_rows, s.out_columns), first, blocks)
@@ -78,7 +78,7 @@ def forward(layer: Any, x: np.ndarray, z: np.ndarray, first: int, blocks: int, p
         sums[:, 0, :, 1] = by_sample.square().sum(2)
 
 
-def input_gradient(layer: Any, dz: np.ndarray, dx: np.ndarray, first: int, blocks: int, add: bool) -> None:
+def input_gradient(layer: Layer, dz: np.ndarray, dx: np.ndarray, first: int, blocks: int, add: bool) -> None:
     """As `SparseLayer.input_gradient`."""
     s, step, inside = layer.shape, layer.shape.stride, _inside(layer, dz, blocks)
     target = _blocks_of(layer, dx, (s.inputs, s.rows, s.columns), first, blocks)
@@ -109,7 +109,7 @@ def _overlap(start: int, step: int, count: int, size: int) -> tuple[int, int, in
     return start + skipped * step, skipped, last
 
 
-def weight_gradient(layer: Any, x: np.ndarray, dz: np.ndarray, blocks: int, add: bool) -> None:
+def weight_gradient(layer: Layer, x: np.ndarray, dz: np.ndarray, blocks: int, add: bool) -> None:
     """As `SparseLayer.weight_gradient`."""
     s, inside = layer.shape, _inside(layer, dz, blocks)
     full = _scratch("weight", s.weights).view(s.outputs, s.kernel**2, s.inputs)

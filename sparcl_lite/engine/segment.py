@@ -1,7 +1,6 @@
 """A part of a network that runs on the sparse kernels, as one differentiable function for PyTorch's autograd."""
 
 import sys
-from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
@@ -11,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.utils.prune import BasePruningMethod
 
 from sparcl_lite.engine.builder import Builder
+from sparcl_lite.engine.contract import Host
 from sparcl_lite.engine.graph import Graph, Slot
 from sparcl_lite.engine.kernels.index import scatter
 from sparcl_lite.engine.kernels.layout import blocks_for
@@ -19,16 +19,13 @@ from sparcl_lite.engine.layers import SparseLayer
 from sparcl_lite.engine.passes import Pass
 from sparcl_lite.engine.workspace import Workspace
 
-if TYPE_CHECKING:
-    from sparcl_lite.engine.engine import Engine
-
 EVALUATED = 64  # samples that an evaluation takes at a time, where no training step has taken memory yet
 
 
 class Segment(nn.Module):
     """Layers that run on their nonzero weights only; `dense` are the same ones as PyTorch runs them."""
 
-    def __init__(self, engine: "Engine", dense: fx.GraphModule):
+    def __init__(self, engine: Host, dense: fx.GraphModule):
         super().__init__()
         self.engine, self.dense = engine, dense
         self.graphs: dict[tuple, Graph] = {}
