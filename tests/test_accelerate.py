@@ -87,6 +87,7 @@ class Perceptron(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(12, 40), nn.BatchNorm1d(40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 5)
         )
+        nn.init.normal_(self.layers[1].bias)  # else a feature without weights lies on the edge of the ReLU
 
     def forward(self, x):
         return self.layers(x.view(x.size(0), -1))
@@ -217,6 +218,32 @@ def test_masks_may_change_at_any_step():
             each.zero_grad()
     for loss in losses(oracle, module, x):
         loss.backward()
+    assert_same_gradients(module, oracle)
+
+
+def test_changes_through_data_are_seen():
+    x = images()
+    plain, module = four_layers(), four_layers()
+    module.load_state_dict(plain.state_dict())
+    sl.accelerate(module, x, "sparse")
+    for change in (lambda w: w.mul_(torch.arange(w.numel()).view(w.shape) % 3 == 0), lambda w: w.add_(0.1)):
+        for each in (plain, module):
+            change(each[3].weight.data)
+            change(each[13].weight.data)
+            each.zero_grad()
+            torch.manual_seed(0)
+            each(x).square().sum().backward()
+        assert_same_gradients(module, plain)
+
+
+def test_a_backward_pass_after_another_forward_pass_uses_its_own_weights():
+    x = images(20, size=2)
+    oracle, module = twins(Perceptron, x)
+    for each, inputs in ((oracle, x.double()), (module, x)):
+        first = each(inputs).square().sum()
+        prune.l1_unstructured(each.layers[3], "weight", amount=0.5)  # another mask
+        second = each(inputs).sum()
+        (first + 3 * second).backward()
     assert_same_gradients(module, oracle)
 
 

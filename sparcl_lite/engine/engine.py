@@ -48,6 +48,7 @@ class Engine:
         self.programs: dict[tuple, nn.Module | None] = {}  # by mode and shapes of the inputs
         self.current: nn.Module | None = None
         self.said: set[str] = set()
+        self.reading = 0  # forward passes so far
 
     def __deepcopy__(self, memo: dict) -> None:
         """A copy of the network has masks of its own: it runs dense."""
@@ -120,10 +121,7 @@ class Engine:
             return self.masking.existing.get(layer.name)
         if (mask := getattr(layer.module, "weight_mask", None)) is not None:
             return mask
-        weight = layer.given
-        if layer.read is not None and layer.read[0] is weight and layer.read[1] == weight._version:
-            return layer.mask
-        mask = weight.detach() != 0
+        mask = layer.given.detach() != 0  # looked at every time: a change through `.data` leaves no trace
         if int(mask.count_nonzero()) > (1 - ENOUGH_ZEROS) * mask.numel():
             return None
         return layer.mask if layer.mask is not None and torch.equal(mask, layer.mask) else mask
@@ -137,10 +135,12 @@ class Engine:
 
     def prepare(self, graph: Graph, work: Pass) -> None:
         """Before a forward pass: masks and weights as they are now."""
+        self.reading += 1
         for layer in graph.layers:
             layer.index(self.mask_of(layer), work.capacity)
             layer.want(self.wanted_of(layer))
             layer.read_values(layer.given)
+            layer.reading = self.reading
         if self.choice:
             self.choice.take(work)
         for layer in graph.layers:
@@ -158,11 +158,12 @@ class Engine:
         wanted = [self.wanted_of(layer) for layer in graph.layers]
         if self.masking is not None and EVERYTHING in [w for w in wanted if isinstance(w, str)]:
             self.restore()  # for a decision on weights
-        for layer, (mask, read), want in zip(graph.layers, states, wanted, strict=True):
+        for layer, (mask, weight, reading), want in zip(graph.layers, states, wanted, strict=True):
             if not layer.released:
                 layer.index(mask, work.capacity)
-                if read is not None:
-                    layer.read_values(read[0])
+                if layer.reading != reading:  # another pass was in between
+                    layer.read_values(weight)
+                    layer.reading = reading
             layer.want(want)
 
     def gradient(self, segment: Segment, layer: SparseLayer) -> Tensor | None:

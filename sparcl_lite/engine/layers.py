@@ -41,8 +41,8 @@ class SparseLayer:
         self.forward_rows = self.backward_rows = self.gradient_rows = None
         self.places: np.ndarray | None = None  # of the wanted gradients among the weights that exist, if all do
         self.values = self.backward_values = self.gradient = np.empty(0, np.float32)
-        self.weight: Tensor | None = None  # the values read last, and which version of them
-        self.read: tuple[Tensor, int] | None = None
+        self.weight: Tensor | None = None  # whose values were read last
+        self.reading = 0  # number of the forward pass that read them
         self.collected: np.ndarray | None = None
         self.released = False
         self.given: Tensor | None = None  # the weight of the forward pass that begins
@@ -62,7 +62,7 @@ class SparseLayer:
         if self.forward_rows is not None and mask is self.mask and version == self.mask_version:
             return
         self.restore()
-        self.mask, self.mask_version, self.read = mask, version, None
+        self.mask, self.mask_version, self.reading = mask, version, 0
         self.wanted = self.collected = self.places = None
         self.forward_rows = self.gradient_rows = self._rows(mask)
         self.backward_rows = backward_rows(self.forward_rows, self.shape)
@@ -109,9 +109,7 @@ class SparseLayer:
     def read_values(self, weight: Tensor) -> None:
         """Take the weights as they are now."""
         if not self.released:
-            if self.read is not None and self.read[0] is weight and self.read[1] == weight._version:
-                return
-            self.weight, self.read = weight.detach(), (weight, weight._version)
+            self.weight = weight.detach()
             gather(self.entries(weight), self.forward_rows.source, self.values)
         gather(self.values, self.backward_rows.source, self.backward_values)
 
@@ -120,13 +118,13 @@ class SparseLayer:
         if not self.released:
             self.read_values(self.module.weight)
             weight, self.released = self.module.weight, True
-            self.weight = self.read = None
+            self.weight = None
             weight.data = torch.full((), torch.nan).expand(weight.shape)
 
     def restore(self) -> None:
         """Write a released weight back to the dense parameter."""
         if self.released:
-            memory, self.released, self.read = np.empty(self.shape.weights, np.float32), False, None
+            memory, self.released = np.empty(self.shape.weights, np.float32), False
             scatter(self.values, self.forward_rows.source, memory)
             self.module.weight.data = self.shaped(memory)
 

@@ -44,6 +44,8 @@ class Segment(nn.Module):
             return self.dense(*inputs)  # which refuses them
         _use_threads()
         parameters = self.parameters_of(graph)
+        if not all(taken(parameter) for parameter in parameters):
+            return self.dense(*inputs)
         if torch.is_grad_enabled():
             found = _Function.apply(self, graph, chunks, len(inputs), *inputs, *parameters)
         elif any(m.training for m in self._modules_of(graph)):
@@ -148,7 +150,7 @@ class _Function(torch.autograd.Function):
             t for t, slot in zip(tensors[count:], graph.slots, strict=True) if isinstance(slot.source, SparseLayer)
         ]
         ctx.save_for_backward(ctx.work.token(), *weights)
-        ctx.states = [(layer.mask, layer.read) for layer in graph.layers]
+        ctx.states = [(layer.mask, weight, layer.reading) for layer, weight in zip(graph.layers, weights, strict=True)]
         return tuple(outputs)
 
     @staticmethod
