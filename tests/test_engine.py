@@ -18,7 +18,7 @@ from sparcl_lite.engine import engine_for
 from sparcl_lite.engine.choice import Choice
 from sparcl_lite.engine.layers import PRODUCTS
 from sparcl_lite.engine.update import SparseSGD
-from sparcl_lite.models import build, frozen_statistics
+from sparcl_lite.models import adapted, build, frozen_statistics
 from sparcl_lite.training import Trainer
 
 
@@ -167,6 +167,22 @@ def test_while_it_trains_weights_and_gradients_are_held_only_where_they_exist():
     assert_same_weights(network, oracle)
     network(images(9)).sum().backward()  # outside everything is where everybody looks for it
     assert all(weight.grad is not None for weight in weights.values())
+
+
+def test_a_layer_that_runs_twice_keeps_its_weight_where_it_is():
+    layer = torch.nn.Conv2d(4, 4, 3, padding=1, bias=False)
+    layers = torch.nn.Conv2d(1, 4, 1), layer, torch.nn.ReLU(), layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    module = torch.nn.Sequential(*layers, torch.nn.Linear(4, 5))
+    mask = torch.rand(layer.weight.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    layer.weight.data.mul_(mask)
+    network, oracle = adapted(module, images(2)), copy.deepcopy(module).double()
+    masking = SimpleNamespace(existing={"1.weight": mask}, wanted={}, reads_gradients=False)
+    network.engine = engine_for("sparse", network, masking, alone=True)
+    with SparseSGD(network, 0.1) as ours:
+        ours.zero_grad()
+        network(images(9)).square().sum().backward()
+        oracle(images(9).double()).square().sum().backward()
+        assert relative(layer.weight.grad, oracle[1].weight.grad * mask) < 1e-4
 
 
 def test_weights_are_back_after_an_error():

@@ -1,6 +1,7 @@
 """The engine of one module: what it traced, which weights exist, and where weights and gradients are stored."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -99,11 +100,12 @@ class Engine:
         same = next((p for p in self.programs.values() if p is not None and p.traced_code == found.code), None)
         if same is not None:
             return same
-        code = found.code
+        code, calls = found.code, Counter(node.target for node in found.graph.nodes if node.op == "call_module")
         program, names, outside = segmented(found)
         for target in names:
             setattr(program, target, Segment(self, program.get_submodule(target)))
         program.traced_code, program.segments = code, [program.get_submodule(target) for target in names]
+        program.shared = {f"{target}.weight" for target, count in calls.items() if count > 1}
         if outside:
             self._say(f"{name}: {', '.join(outside)} run in PyTorch; {len(names)} segments on the sparse kernels")
         return program if names else None
@@ -140,7 +142,7 @@ class Engine:
             layer.index(self.mask_of(layer), work.capacity)
             layer.want(self.wanted_of(layer))
             layer.read_values(layer.given)
-            layer.reading = self.reading
+            layer.reading, layer.shared = self.reading, layer.name in self.current.shared
         if self.choice:
             self.choice.take(work)
         for layer in graph.layers:

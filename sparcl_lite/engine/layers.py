@@ -46,6 +46,7 @@ class SparseLayer:
         self.collected: np.ndarray | None = None
         self.released = False
         self.given: Tensor | None = None  # the weight of the forward pass that begins
+        self.shared = False  # whether the module runs more than once
         self.trains = True  # whether the backward pass that runs needs the weight's gradient
 
     # ---- which weights there are ----------------------------------------------------------------------------------
@@ -142,7 +143,8 @@ class SparseLayer:
         """Whether gradients can stay compact: the weight is masked and trains, and only active weights are wanted."""
         exist = self.gradient_rows is self.forward_rows or self.places is not None
         weight = self.module._parameters.get("weight")  # none where it is made of others
-        return self.mask is not None and exist and not self.dense and weight is not None and weight.requires_grad
+        owned = weight is not None and weight.requires_grad and not self.shared
+        return self.mask is not None and exist and not self.dense and owned
 
     def collect(self) -> None:
         """Add the gradient that was just computed to `collected`."""
