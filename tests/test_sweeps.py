@@ -1,5 +1,6 @@
 """A sweep gives results in order, and a failure, a dead worker or Ctrl-C costs only what was under way."""
 
+import gc
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from dask.distributed import LocalCluster
+from dask.distributed import Client, LocalCluster
 
 from sparcl_lite.clustering.config import ClusteringConfig
 from sparcl_lite.config import RunConfig
@@ -183,6 +184,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, add
         sweep([tiny()], store=tmp_path, scheduler=address, progress=False)
     assert "\n" not in str(error.value)
     assert time.monotonic() - start < 15
+    assert not [found for found in gc.get_objects() if type(found) is Client and found.status != "closed"]
 
 
 def work_and_die_once(kind, config, root, registered):

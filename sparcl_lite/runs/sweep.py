@@ -162,14 +162,21 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, KitError) else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
+def _connected(scheduler: str) -> Client:
+    try:
+        return Client(scheduler, timeout=CONNECT_SECONDS)
+    except (OSError, TimeoutError, ValueError) as error:
+        reason = str(error)
+    # A client that could not connect closes when it is collected: here, or later in the first thread that collects
+    # garbage. If that is the one that starts another client's loop, the other one gives up waiting.
+    gc.collect()
+    raise KitError(f"scheduler = {scheduler!r}: no Dask scheduler answers there ({reason})")
+
+
 @contextmanager
 def _client(scheduler: str | None, workers: int) -> Iterator[Client]:
     if scheduler:
-        try:
-            client = Client(scheduler, timeout=CONNECT_SECONDS)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise KitError(f"scheduler = {scheduler!r}: no Dask scheduler answers there ({error})") from None
-        with client:
+        with _connected(scheduler) as client:
             yield client
         return
     with _script_hidden():
