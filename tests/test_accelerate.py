@@ -20,14 +20,6 @@ from sparcl_lite.errors import KitError
 LAYERS = (nn.Conv2d, nn.Linear)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def images(count=6, channels=3, size=16, seed=0):
     return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
 

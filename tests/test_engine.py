@@ -22,14 +22,6 @@ from sparcl_lite.models import adapted, build, frozen_statistics
 from sparcl_lite.training import Trainer
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def masked(density=0.2, seed=0, architecture="small"):
     """A network whose prunable weights are masked, and a stand-in for the strategy that did it."""
     network = build(architecture, width=8, channels=1, classes=5, seed=seed)

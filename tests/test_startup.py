@@ -50,14 +50,7 @@ def imported(*arguments, **how):
 def store(tmp_path_factory):
     """A store with a run of every kind and of every method of the committed ones, as lines of evidence."""
     folder = tmp_path_factory.mktemp("store")
-    for name in (
-        "sparcl_table1",
-        "sparcl_table3",
-        "ksparse_tables",
-        "lightcl_table1",
-        "lightcl_generalizability",
-        "bench",
-    ):
+    for name in EXPERIMENTS:
         (folder / name).mkdir()
         shutil.copy(RESULTS / name / "runs.jsonl", folder / name)
     return folder

@@ -14,10 +14,6 @@ from sparcl_lite.engine.operations import Drop, Multiply, Output, Pool, Store
 from sparcl_lite.models import BatchNorm2d
 
 
-class Unsupported(Exception):
-    """An operation that the kernels do not know, and why."""
-
-
 class Builder:
     """Makes a `Graph` of nodes, in their order: each gets the `Expression` that it stands for."""
 
@@ -26,7 +22,7 @@ class Builder:
         self.shapes = iter(shapes)
 
     def build(self) -> Graph:
-        """The graph of the whole module. Raises `Unsupported`."""
+        """The graph of the whole module, all of whose operations the kernels know."""
         for node in self.module.graph.nodes:
             if node.op == "placeholder":
                 self.values[node] = self._input(next(self.shapes))
@@ -41,18 +37,13 @@ class Builder:
         return self.graph.finish()
 
     def _input(self, shape: tuple[int, ...]) -> Expression:
-        if len(shape) not in (2, 4):
-            raise Unsupported(f"an input of {len(shape)} dimensions")
         m = Map(*shape[1:], flat=len(shape) == 2)
         self.graph.inputs.append(m)
         return Expression((Affine(m),))
 
     def value(self, node: fx.Node, number: int = 0) -> Expression:
         """What an argument of a node stands for."""
-        given = node.args[number]
-        if not isinstance(given, fx.Node) or given not in self.values:
-            raise Unsupported(f"{node.target} of a constant")
-        return self.values[given]
+        return self.values[node.args[number]]
 
     def submodule(self, node: fx.Node) -> nn.Module:
         """The module that a node calls."""

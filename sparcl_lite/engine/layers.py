@@ -95,11 +95,6 @@ class SparseLayer:
             tensor = tensor.permute(0, 2, 3, 1)
         return tensor.reshape(-1).numpy()
 
-    @property
-    def density(self) -> float:
-        """Share of the weights that exist."""
-        return len(self.forward_rows.source) / self.shape.weights
-
     def per_cent(self, product: str) -> int:
         """Share of the weights that a product runs over."""
         rows = self.gradient_rows if product == "weight_gradient" else self.forward_rows

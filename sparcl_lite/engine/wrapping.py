@@ -2,7 +2,6 @@
 
 import copy
 import importlib.util
-import logging
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from sparcl_lite.engine.engine import Engine
 
 KINDS = ("dense", "auto", "sparse")
-logger = logging.getLogger("sparcl_lite.engine")
 
 
 def accelerate(model: nn.Module, example_inputs: Tensor | tuple[Tensor, ...], engine: str = "auto") -> nn.Module:
@@ -41,7 +39,8 @@ def accelerate(model: nn.Module, example_inputs: Tensor | tuple[Tensor, ...], en
     """
     if engine not in KINDS:
         raise KitError(f"engine = {engine!r}: unknown; allowed: {', '.join(KINDS)}")
-    vars(model).pop("forward", None) if engine_of(model) else None
+    if isinstance(vars(model).get("forward"), Accelerated):
+        del model.forward
     if engine == "dense" or _missing_numba(engine):
         return model
     inputs = example_inputs if isinstance(example_inputs, tuple | list) else (example_inputs,)
@@ -65,14 +64,10 @@ class Accelerated:
         return self.engine(*args)
 
     def __deepcopy__(self, memo: dict) -> "Accelerated":
-        return _again(copy.deepcopy(self.model, memo), self.kind)
+        return Accelerated(copy.deepcopy(self.model, memo), self.kind)
 
     def __reduce__(self) -> tuple:
-        return _again, (self.model, self.kind)
-
-
-def _again(model: nn.Module, kind: str) -> Accelerated:
-    return Accelerated(model, kind)
+        return Accelerated, (self.model, self.kind)
 
 
 def engine_of(network: nn.Module) -> "Engine | None":

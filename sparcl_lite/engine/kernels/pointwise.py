@@ -9,7 +9,7 @@ are stored for each channel and sample. They are zero for the fillers, so their 
 import numpy as np
 from numba import njit, prange
 
-from sparcl_lite.engine.kernels import CACHED
+from sparcl_lite.engine.kernels import CACHED, OPTIONS
 from sparcl_lite.engine.kernels.simd import WIDTH, between, clip, fma, load, nothing, plus, store
 
 
@@ -69,6 +69,16 @@ def coefficients(mean, inverse, weight, bias, chunk_of, scale, shift):
             shift[c, lane] = bias[c] - mean[c, k] * scale[c, lane] if k >= 0 else 0
 
 
+@njit(**OPTIONS)
+def _clear_border(y, start, rows, line, border):
+    """Zeros around one channel of one block, whose rows are `line` floats long."""
+    y[start : start + border * line] = 0
+    y[start + (border + rows) * line : start + (2 * border + rows) * line] = 0
+    for h in range(border, border + rows):
+        y[start + h * line : start + h * line + border * WIDTH] = 0
+        y[start + (h + 1) * line - border * WIDTH : start + (h + 1) * line] = 0
+
+
 @njit(parallel=True, **CACHED)
 def activate(
     z, scale, shift, other, other_scale, other_shift, place, y, y_place, size, first_block, blocks, onto, bounds
@@ -90,14 +100,9 @@ def activate(
         source = (first_block + b) * place[0] + c * place[1]
         target = b * y_place[0] + c * y_place[1]
         if border > 0 and not onto:
-            y[target : target + border * line] = 0
-            y[target + (border + rows) * line : target + (2 * border + rows) * line] = 0
+            _clear_border(y, target, rows, line, border)
         for h in range(rows):
-            at = target + (h + border) * line
-            if border > 0 and not onto:
-                y[at : at + border * WIDTH] = 0
-                y[at + line - border * WIDTH : at + line] = 0
-            at += border * WIDTH
+            at = target + (h + border) * line + border * WIDTH
             for _ in range(columns):
                 v = fma(load(z, source), a, s)
                 if other.size > 0:
@@ -184,14 +189,9 @@ def input_gradient(dy, z, factors, place, dz, dz_place, size, first_block, block
         source = (first_block + b) * place[0] + c * place[1]
         target = b * dz_place[0] + c * dz_place[1]
         if border > 0 and not add:
-            dz[target : target + border * line] = 0
-            dz[target + (border + rows) * line : target + (2 * border + rows) * line] = 0
+            _clear_border(dz, target, rows, line, border)
         for h in range(rows):
-            at = target + (h + border) * line
-            if border > 0 and not add:
-                dz[at : at + border * WIDTH] = 0
-                dz[at + line - border * WIDTH : at + line] = 0
-            at += border * WIDTH
+            at = target + (h + border) * line + border * WIDTH
             for _ in range(columns):
                 value = fma(load(dy, source), f, fma(load(z, source), g, constant))
                 store(dz, at, plus(value, load(dz, at)) if add else value)
