@@ -3,6 +3,7 @@
 import copy
 import io
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 import sparcl_lite as sl
-from sparcl_lite.engine import engine_of
+from sparcl_lite.engine import engine_for, engine_of
 from sparcl_lite.errors import KitError
+from sparcl_lite.models import adapted
 
 LAYERS = (nn.Conv2d, nn.Linear)
 
@@ -449,3 +451,42 @@ def detached(module):
         if isinstance(layer, LAYERS):
             layer.weight = layer.weight.detach()
     return module
+
+
+class ByKeyword(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = F.relu(input=self.first(input=x))
+        return self.second(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+
+
+def test_inputs_by_keyword_stay_in_pytorch():
+    oracle, module = twins(ByKeyword, images())
+    for loss in losses(oracle, module, images()):
+        loss.backward()
+    assert_same_gradients(module, oracle)
+
+
+def test_batch_norm_outside_of_the_kernels_keeps_statistics_of_each_chunk():
+    def make():
+        torch.manual_seed(0)
+        layers = (
+            nn.Conv2d(3, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, 5),
+        )
+        module = nn.Sequential(*layers)
+        module[1].register_forward_hook(lambda layer, inputs, output: None)  # keeps it in PyTorch
+        return adapted(module, images())
+
+    network, oracle = make(), make().double()
+    masking = SimpleNamespace(existing={}, wanted={}, reads_gradients=False)
+    network.engine = engine_for("sparse", network, masking, alone=True)
+    x = images(9)
+    assert relative(network(x, chunks=(5, 4)), oracle(x.double(), chunks=(5, 4))) < 1e-4

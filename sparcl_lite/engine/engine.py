@@ -14,7 +14,7 @@ from sparcl_lite.engine.graph import Graph
 from sparcl_lite.engine.layers import EVERYTHING, SparseLayer
 from sparcl_lite.engine.passes import Pass
 from sparcl_lite.engine.segment import Segment, taken
-from sparcl_lite.engine.tracing import segmented, traced
+from sparcl_lite.engine.tracing import mixes_samples, segmented, traced
 
 ENOUGH_ZEROS = 0.3  # share of a weight from which on its zeros are a mask
 logger = logging.getLogger("sparcl_lite.engine")
@@ -61,7 +61,7 @@ class Engine:
         """As the module's own method; `chunks` sum to the batch and keep separate batch statistics."""
         pays = self.choice is None or self.choice.pays
         program = self.program(inputs) if pays and all(taken(x) for x in inputs) else None
-        if program is None:
+        if program is None or (len(chunks) > 1 and program.mixes):
             self.restore()
             return self._dense(inputs, chunks)
         if self.choice and not self.choice.seconds and self.module.training and torch.is_grad_enabled():
@@ -105,6 +105,7 @@ class Engine:
         for target in names:
             setattr(program, target, Segment(self, program.get_submodule(target)))
         program.traced_code, program.segments = code, [program.get_submodule(target) for target in names]
+        program.mixes = mixes_samples(program, names)
         program.shared = {f"{target}.weight" for target, count in calls.items() if count > 1}
         if outside:
             self._say(f"{name}: {', '.join(outside)} run in PyTorch; {len(names)} segments on the sparse kernels")

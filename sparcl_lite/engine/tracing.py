@@ -100,6 +100,8 @@ def refusal(node: fx.Node, module: nn.Module) -> str | None:
         return name
     if layer is not None and _hooks(layer):
         return f"{name} with hooks"
+    if any(isinstance(value, fx.Node) for value in node.kwargs.values()):
+        return f"{name} with inputs by keyword"
     before = [shape_of(given) for given in node.all_input_nodes]
     shapes = [*before, shape_of(node)]
     if any(shape is None or len(shape) not in (2, 4) for shape in shapes):
@@ -170,3 +172,10 @@ def segmented(module: fx.GraphModule) -> tuple[fx.GraphModule, list[str], list[s
 
 def _multiplies(node: fx.Node, module: nn.Module) -> bool:
     return node.op == "call_module" and kind_of(module.get_submodule(node.target)) in (nn.Conv2d, nn.Linear)
+
+
+def mixes_samples(module: fx.GraphModule, segments: list[str]) -> bool:
+    """Whether a batch norm is left outside of the segments, which takes all samples of a pass for one batch."""
+    outside = (node for node in module.graph.nodes if node.target not in segments)
+    layers = (module.get_submodule(node.target).modules() for node in outside if node.op == "call_module")
+    return any(isinstance(layer, _NormBase) for inner in layers for layer in inner)
