@@ -15,6 +15,9 @@ from sparcl_lite.engine.kernels.simd import WIDTH
 NO_SUMS = np.empty((0, 0, 0, 0), np.float32)
 EVERYTHING = "everything"  # wanted: the gradients of all weights, also of those that do not exist
 ENOUGH_UNITS = 8  # pieces of work that keep a few threads evenly busy
+INNERMOST_CACHE = 32 * 1024  # bytes; processors have 32 to 48 KiB
+VECTOR_BYTES = 4 * WIDTH
+FEWEST = 10  # nonzeros of a row in a slice
 PRODUCTS = ("forward", "input_gradient", "weight_gradient")
 
 
@@ -66,7 +69,8 @@ class SparseLayer:
         self.mask, self.mask_version, self.reading = mask, version, 0
         self.wanted = self.collected = self.places = None
         self.forward_rows = self.gradient_rows = self._rows(mask)
-        self.backward_rows = backward_rows(self.forward_rows, self.shape)
+        slices = self._slices(len(self.forward_rows.source), back=True)
+        self.backward_rows = backward_rows(self.forward_rows, self.shape, slices)
         self.values, self.backward_values, self.gradient = (
             np.empty(len(self.forward_rows.source), np.float32) for _ in range(3)
         )
@@ -82,11 +86,27 @@ class SparseLayer:
             self.gradient_rows = self._rows(None)
         else:
             self.gradient_rows = self._rows(wanted)
-            self.places = places(self.gradient_rows.source, self.forward_rows.source)
+            self.places = places(self.gradient_rows, self.forward_rows, self.shape)
         self.gradient = np.empty(len(self.gradient_rows.source), np.float32)
 
     def _rows(self, mask: Tensor | None) -> Rows:
-        return forward_rows(np.ones(self.shape.weights, bool) if mask is None else self.entries(mask), self.shape)
+        flat = np.ones(self.shape.weights, bool) if mask is None else mask.detach().reshape(-1).numpy()
+        return forward_rows(flat, self.shape, self._slices(np.count_nonzero(flat)))
+
+    def _slices(self, nonzeros: int, *, back: bool = False) -> int:
+        """Slices of the channels that a product reads: what a tile reads of one fits into the innermost cache.
+
+        `back` is for the input gradient. Slices that leave too few nonzeros of a row would not pay: the row's results
+        are stored after each.
+        """
+        s = self.shape
+        if s.groups > 1:
+            return 1
+        step, reach = (1, -(-s.kernel // s.stride) - 1) if back else (s.stride, s.kernel - s.stride)
+        channels, rows = (s.outputs, s.inputs * s.stride**2) if back else (s.inputs, s.outputs)
+        height, width, *_ = kernels.cut(s.out_columns)[0]
+        vectors = channels * (height * step + reach) * (width * step + reach)
+        return max(1, min(-(-vectors * VECTOR_BYTES // INNERMOST_CACHE), nonzeros // (FEWEST * rows)))
 
     def entries(self, tensor: Tensor) -> np.ndarray:
         """A weight's or mask's entries in the order of the weight in memory; shared memory if it can."""
@@ -200,7 +220,7 @@ class SparseLayer:
         partial[:] = 0
         kernels.multiply(
             x, (0, self.input_place[0], line * shape.stride, shape.stride),
-            entries.starts, entries.offsets, self.values,
+            entries.starts, entries.slices, entries.offsets, self.values,
             z, (first * block, block, shape.out_columns * WIDTH, 1, channel),
             tiles(count, shape.out_rows, columns, shape.outputs), False, partial,
         )  # fmt: skip
@@ -218,10 +238,11 @@ class SparseLayer:
                 count, columns = self._extent(blocks, columns)
                 if rows < 1 or columns < 1:
                     continue
-                phase = (row * stride + column) * shape.inputs
+                phase = (row * stride + column) * shape.inputs * entries.slices
                 kernels.multiply(
                     dz, (0, self.gradient_place[0], dz_line, 1),
-                    entries.starts[phase : phase + shape.inputs + 1], entries.offsets, self.backward_values,
+                    entries.starts[phase : phase + shape.inputs * entries.slices + 1], entries.slices,
+                    entries.offsets, self.backward_values,
                     dx, (first * block + row * line + column * WIDTH, block, line * stride, stride, channel),
                     tiles(count, rows, columns, shape.inputs), add, NO_SUMS,
                 )  # fmt: skip
@@ -231,14 +252,16 @@ class SparseLayer:
         if "weight_gradient" in self.dense:
             return dense.weight_gradient(self, x, dz, blocks, add)
         shape, entries = self.shape, self.gradient_rows
-        shares = np.searchsorted(entries.starts, np.linspace(0, len(entries.source), torch.get_num_threads() + 1))
+        ends = np.linspace(0, len(entries.source), torch.get_num_threads() + 1)
+        shares = np.searchsorted(entries.starts[:: entries.slices], ends)
         shares[0], shares[-1] = 0, shape.outputs
         line, border = (shape.columns + 2 * shape.border) * WIDTH, shape.gradient_border
         dz_line = (shape.out_columns + 2 * border) * WIDTH
         block, channel = self.gradient_place
         count, columns = self._extent(blocks, shape.out_columns)
         kernels.weight_gradient(
-            x, (0, self.input_place[0], line * shape.stride, shape.stride), entries.starts, entries.offsets, shares,
+            x, (0, self.input_place[0], line * shape.stride, shape.stride),
+            entries.starts, entries.slices, entries.offsets, shares,
             dz, (border * (dz_line + WIDTH), block, dz_line, 1, channel),
             tiles(count, shape.out_rows, columns, 1), add, self.gradient,
         )  # fmt: skip

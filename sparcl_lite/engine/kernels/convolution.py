@@ -44,34 +44,39 @@ def _functions(rows: int, cols: int, step: int):
 
     @njit(**OPTIONS)
     def product(_, arguments):
-        x, base, x_row, starts, offsets, values, first, last, y, place, y_channel, y_row, y_step, add, sums_at = (
-            arguments
-        )
-        partial, spot = sums_at
+        x, base, x_row, nonzeros, offsets, values, outputs, y, place, y_channel, y_row, y_step, add, sums_at = arguments
+        (starts, slices, number), (first, last), (partial, spot) = nonzeros, outputs, sums_at
         for o in range(first, last):
-            where = place + o * y_channel
+            begin, end = starts[o * slices + number], starts[o * slices + number + 1]
+            where, ends = place + o * y_channel, partial.size > 0 and number == slices - 1
+            if begin == end and add and not ends:
+                continue
             if y_step == 1:
                 tile = read(y, where, y_row) if add else zeros()
-                tile = multiply_tile(tile, x, offsets, values, starts[o], starts[o + 1], base, x_row)
+                tile = multiply_tile(tile, x, offsets, values, begin, end, base, x_row)
                 write(y, where, y_row, tile)
             else:
                 tile = read_apart(y, where, y_row) if add else zeros()
-                tile = multiply_tile(tile, x, offsets, values, starts[o], starts[o + 1], base, x_row)
+                tile = multiply_tile(tile, x, offsets, values, begin, end, base, x_row)
                 write_apart(y, where, y_row, tile)
-            if partial.size > 0:
+            if ends:
                 total, squares = sums(tile)
                 add_to(partial, spot + o * 2 * WIDTH, total)
                 add_to(partial, spot + o * 2 * WIDTH + WIDTH, squares)
 
     @njit(**OPTIONS)
     def dots(_, arguments):
-        x, base, x_row, starts, offsets, first, last, z, place, z_channel, z_row, out = arguments
+        x, base, x_row, nonzeros, offsets, outputs, z, place, z_channel, z_row, out = arguments
+        (starts, slices, number), (first, last) = nonzeros, outputs
         for o in range(first, last):
+            begin, end = starts[o * slices + number], starts[o * slices + number + 1]
+            if begin == end:
+                continue
             tile = read(z, place + o * z_channel, z_row)
-            fours = starts[o] + (starts[o + 1] - starts[o]) // 4 * 4
-            for k in range(starts[o], fours, 4):
+            fours = begin + (end - begin) // 4 * 4
+            for k in range(begin, fours, 4):
                 add_four_dots(tile, x, base, offsets, k, x_row, out)
-            for k in range(fours, starts[o + 1]):
+            for k in range(fours, end):
                 out[k] += dot(tile, x, base + offsets[k], x_row)
 
     return product, dots
@@ -100,8 +105,11 @@ _product, _dots = (_chosen(list(kind)) for kind in zip(*_FUNCTIONS, strict=True)
 
 
 @njit(parallel=True, **CACHED)
-def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, partial):
-    """y = sum over nonzeros of value * x, or y += with `add`; one row of `starts` for each output channel.
+def multiply(x, x_place, starts, slices, offsets, values, y, y_place, tiling, add, partial):
+    """y = sum over nonzeros of value * x, or y += with `add`; the nonzeros of each output channel as `Rows` has them.
+
+    A tile takes one slice of the channels of x after the other, so that what it reads of a slice stays in the innermost
+    cache while all output channels use it.
 
     `x_place` is (start, block, row, step) and `y_place` (start, block, row, step, channel): where the first position
     lies and how far apart the next ones are, in floats (steps in positions). `tiling` is (blocks, rows, tallest
@@ -111,7 +119,7 @@ def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, parti
     x_start, x_block, x_row, x_step = x_place
     y_start, y_block, y_row, y_step, y_channel = y_place
     blocks, rows, tallest, pieces, cuts = tiling
-    channels = starts.size - 1
+    channels = (starts.size - 1) // slices
     groups = (rows + tallest - 1) // tallest
     parts = min(PARTS, groups)
     for unit in prange(blocks * parts * pieces):
@@ -128,16 +136,17 @@ def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, parti
                     height, kind = 1, single
                 base = x_start + b * x_block + h * x_row + column * x_step * WIDTH
                 place = y_start + b * y_block + h * y_row + column * y_step * WIDTH
-                _product(kind + (x_step - 1) * KINDS, (
-                    x, base, x_row, starts, offsets, values, first, last,
-                    y, place, y_channel, y_row, y_step, add, sums_at,
-                ))  # fmt: skip
+                for number in range(slices):
+                    _product(kind + (x_step - 1) * KINDS, (
+                        x, base, x_row, (starts, slices, number), offsets, values, (first, last),
+                        y, place, y_channel, y_row, y_step, add or number > 0, sums_at,
+                    ))  # fmt: skip
                 h += height
             column += cols
 
 
 @njit(parallel=True, **CACHED)
-def weight_gradient(x, x_place, starts, offsets, shares, z, z_place, tiling, add, out):
+def weight_gradient(x, x_place, starts, slices, offsets, shares, z, z_place, tiling, add, out):
     """out = (or += with `add`) the gradient of each listed weight: its input times the gradient of its output.
 
     Arguments as in `multiply`, with z (the outputs' gradient) in the place of y. Thread i takes the output channels
@@ -149,7 +158,7 @@ def weight_gradient(x, x_place, starts, offsets, shares, z, z_place, tiling, add
     for share in prange(shares.size - 1):
         first, last = shares[share], shares[share + 1]
         if not add:
-            out[starts[first] : starts[last]] = 0
+            out[starts[first * slices] : starts[last * slices]] = 0
         for b in range(blocks):
             column = 0
             for tile in range(len(cuts)):
@@ -160,8 +169,10 @@ def weight_gradient(x, x_place, starts, offsets, shares, z, z_place, tiling, add
                         height, kind = 1, single
                     base = x_start + b * x_block + h * x_row + column * x_step * WIDTH
                     place = z_start + b * z_block + h * z_row + column * WIDTH
-                    _dots(kind + (x_step - 1) * KINDS, (
-                        x, base, x_row, starts, offsets, first, last, z, place, z_channel, z_row, out,
-                    ))  # fmt: skip
+                    for number in range(slices):
+                        _dots(kind + (x_step - 1) * KINDS, (
+                            x, base, x_row, (starts, slices, number), offsets, (first, last),
+                            z, place, z_channel, z_row, out,
+                        ))  # fmt: skip
                     h += height
                 column += cols
