@@ -9,8 +9,11 @@ import numpy as np
 from numba import njit, prange
 
 from sparcl_lite.engine.kernels import CACHED, OPTIONS
+from sparcl_lite.engine.kernels.index import Shape
 from sparcl_lite.engine.kernels.simd import WIDTH, add_to, has_wide_registers, sums, tile_functions
 
+INNERMOST_CACHE = 32 * 1024  # bytes; processors have 32 to 48 KiB
+FEWEST = 10  # nonzeros of a row that a slice of the channels must have
 PARTS = 4  # pieces that the rows of a block are cut into: the units of work, whatever the number of threads
 
 #: Tiles (rows, columns): up to 16 positions, half of the 512-bit registers; fewer where a vector takes several.
@@ -33,6 +36,21 @@ def cut(width: int) -> np.ndarray:
 
 def _tile(rows: int, columns: int) -> tuple[int, int, int, int]:
     return rows, columns, TILES.index((rows, columns)), TILES.index((1, columns))
+
+
+def slices(shape: Shape, nonzeros: int, *, back: bool = False) -> int:
+    """Slices of the channels that a product reads, so that what a tile reads of one fits into the innermost cache.
+
+    `back` is for the input gradient. With too few nonzeros of a row in a slice they would not pay: the results of a row
+    are stored after each slice.
+    """
+    if shape.groups > 1:
+        return 1
+    step, reach = (1, -(-shape.kernel // shape.stride) - 1) if back else (shape.stride, shape.kernel - shape.stride)
+    channels, rows = (shape.outputs, shape.inputs * shape.stride**2) if back else (shape.inputs, shape.outputs)
+    height, width, *_ = cut(shape.out_columns)[0]
+    read = channels * (height * step + reach) * (width * step + reach) * WIDTH * np.float32().nbytes
+    return int(max(1, min(-(-read // INNERMOST_CACHE), nonzeros // (FEWEST * rows))))
 
 
 def _functions(rows: int, cols: int, step: int):

@@ -1,6 +1,7 @@
 """Where the nonzero weights of a convolution are: addresses for the products of `convolution`, from a mask."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numba import njit, prange
@@ -30,17 +31,17 @@ class Shape:
     border: int
     channels_last: bool
 
-    @property
+    @cached_property
     def out_rows(self) -> int:
         """Rows of the output."""
         return (self.rows + 2 * self.padding - self.kernel) // self.stride + 1
 
-    @property
+    @cached_property
     def out_columns(self) -> int:
         """Columns of the output."""
         return (self.columns + 2 * self.padding - self.kernel) // self.stride + 1
 
-    @property
+    @cached_property
     def gradient_border(self) -> int:
         """Zeros that the output's gradient needs around it, so that every input finds all outputs that read it."""
         before = -(-(self.kernel - 1 - self.padding) // self.stride)
@@ -48,12 +49,12 @@ class Shape:
         behind = (self.columns - 1 + self.padding) // self.stride - self.out_columns + 1
         return max(0, before, below, behind)
 
-    @property
+    @cached_property
     def group_inputs(self) -> int:
         """Input channels that each output channel reads."""
         return self.inputs // self.groups
 
-    @property
+    @cached_property
     def weights(self) -> int:
         """Entries of the dense weight."""
         return self.outputs * self.kernel**2 * self.group_inputs
