@@ -493,3 +493,23 @@ def test_batch_norm_outside_of_the_kernels_keeps_statistics_of_each_chunk():
     network.engine = engine_for("sparse", network, masking, alone=True)
     x = images(9)
     assert relative(network(x, chunks=(5, 4)), oracle(x.double(), chunks=(5, 4))) < 1e-4
+
+
+def test_a_linear_layer_with_all_weights_is_a_matrix_product_without_an_index():
+    def make():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 20), nn.ReLU(), nn.Linear(20, 3)
+        )
+
+    oracle, module = make().double(), make()
+    for each in (oracle, module):
+        prune.l1_unstructured(each[0], "weight", amount=0.8)
+    sl.accelerate(module, images(18), "sparse")
+    for _ in range(2):
+        for loss in losses(oracle, module, images(18)):
+            loss.backward()  # twice: gradients add up
+    assert_same_gradients(module, oracle)
+    (segment,) = engine_of(module).current.segments
+    _, *linear = segment.used.layers
+    assert [len(layer.forward_rows.source) for layer in linear] == [0, 0]

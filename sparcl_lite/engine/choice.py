@@ -38,7 +38,7 @@ class Choice:
         """Have every layer of a pass run in its faster way."""
         for number, stage in enumerate(work.graph.stages):
             for operation in stage.operations:
-                if (layer := operation.layer) is None:
+                if (layer := operation.layer) is None or layer.whole:
                     continue
                 chosen = set()
                 for product in PRODUCTS if layer.shape.groups == 1 else ():

@@ -15,10 +15,14 @@ class Masking(Protocol):
 
 
 class Layer(Protocol):
-    """A layer with its `Shape` and dense `weight`; `gradient` and `gradient_rows` are those of the wanted weights."""
+    """A layer with its `Shape` and dense `weight`; `gradient` and `gradient_rows` are those of the wanted weights.
+
+    The gradient of a `whole` layer is that of all weights.
+    """
 
     shape: Any
     flat: bool
+    whole: bool
     weight: Tensor
     parts: int
     gradient: np.ndarray

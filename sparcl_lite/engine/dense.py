@@ -112,6 +112,11 @@ def _overlap(start: int, step: int, count: int, size: int) -> tuple[int, int, in
 def weight_gradient(layer: Layer, x: np.ndarray, dz: np.ndarray, blocks: int, add: bool) -> None:
     """As `SparseLayer.weight_gradient`."""
     s, inside = layer.shape, _inside(layer, dz, blocks)
+    if layer.whole:
+        layer.gradient = layer.gradient if add else np.empty(s.weights, np.float32)
+        target = torch.from_numpy(layer.gradient).view(s.outputs, s.inputs)
+        torch.addmm(target, inside[0], _read(layer, x, blocks, 0, 0)[0].t(), beta=float(add), out=target)
+        return
     full = _scratch("weight", s.weights).view(s.outputs, s.kernel**2, s.inputs)
     for number, tap in enumerate(_taps(layer)):
         full[:, number] = torch.bmm(inside, _read(layer, x, blocks, *tap).transpose(1, 2)).sum(0)

@@ -16,6 +16,7 @@ NO_SHARES = np.empty(0, np.int64)
 NO_SUMS = np.empty((0, 0, 0, 0), np.float32)
 EVERYTHING = "everything"  # wanted: the gradients of all weights, also of those that do not exist
 ENOUGH_UNITS = 8  # pieces of work that keep a few threads evenly busy
+NO_ROWS = Rows(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.int32), 1)
 PRODUCTS = ("forward", "input_gradient", "weight_gradient")
 
 
@@ -30,7 +31,8 @@ class SparseLayer:
     `mask` says which weights are active (None: all of them), `wanted` for which of these the gradient is computed.
     `dense` names the products that multiply by the zeros as well, which is faster where there are few. `collected` is
     the sum of the gradients since it was emptied, one number for each active weight. A `released` weight is stored in
-    `values` only. `flat` is a linear layer, whose rows are blocks of samples: `shape.columns` of them at most.
+    `values` only. `flat` is a linear layer, whose rows are blocks of samples: `shape.columns` of them at most. One
+    with all of its weights is `whole`: three matrix products, without an index, whose gradient is that of the weight.
     """
 
     def __init__(self, name: str, module: nn.Module, shape: Shape, *, flat: bool):
@@ -51,6 +53,15 @@ class SparseLayer:
         self.shared = False  # whether the module runs more than once
         self.trains = True  # whether the backward pass that runs needs the weight's gradient
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is a linear layer with all of its weights."""
+        return self.flat and self.mask is None
+
+    def runs_dense(self, product: str) -> bool:
+        """Whether a product multiplies by the zeros, too."""
+        return self.whole or product in self.dense
+
     # ---- which weights there are ----------------------------------------------------------------------------------
 
     def index(self, mask: Tensor | None, capacity: int) -> None:
@@ -67,9 +78,9 @@ class SparseLayer:
         self.restore()
         self.mask, self.mask_version, self.reading = mask, version, 0
         self.wanted = self.collected = self.places = None
-        self.forward_rows = self.gradient_rows = self._rows(mask)
+        self.forward_rows = self.gradient_rows = NO_ROWS if self.whole else self._rows(mask)
         slices = kernels.slices(self.shape, len(self.forward_rows.source), back=True)
-        self.backward_rows = backward_rows(self.forward_rows, self.shape, slices)
+        self.backward_rows = NO_ROWS if self.whole else backward_rows(self.forward_rows, self.shape, slices)
         self.shares = NO_SHARES
         self.values, self.backward_values, self.gradient = (
             np.empty(len(self.forward_rows.source), np.float32) for _ in range(3)
@@ -80,7 +91,7 @@ class SparseLayer:
         if wanted is self.wanted:
             return
         self.wanted, self.places = wanted, None
-        if wanted is None or (wanted is EVERYTHING and self.mask is None):
+        if self.whole or wanted is None or (wanted is EVERYTHING and self.mask is None):
             self.gradient_rows = self.forward_rows
         elif wanted is EVERYTHING:
             self.gradient_rows = self._rows(None)
@@ -197,7 +208,7 @@ class SparseLayer:
 
     def forward(self, x: np.ndarray, z: np.ndarray, first: int, blocks: int, partial: np.ndarray) -> None:
         """z = the layer of x, which starts at block `first` of z; sums of z go to `partial`, unless that is empty."""
-        if "forward" in self.dense:
+        if self.runs_dense("forward"):
             return dense.forward(self, x, z, first, blocks, partial)
         shape, entries = self.shape, self.forward_rows
         line = (shape.columns + 2 * shape.border) * WIDTH
@@ -214,7 +225,7 @@ class SparseLayer:
     def input_gradient(self, dz: np.ndarray, dx: np.ndarray, first: int, blocks: int, add: bool) -> None:
         """dx = (or += with `add`) the gradient of the input; dz has a border and starts at block `first` of dx."""
         shape, entries, stride = self.shape, self.backward_rows, self.shape.stride
-        if "input_gradient" in self.dense:
+        if self.runs_dense("input_gradient"):
             return dense.input_gradient(self, dz, dx, first, blocks, add)
         line, dz_line = shape.columns * WIDTH, (shape.out_columns + 2 * shape.gradient_border) * WIDTH
         block, channel = place_of(shape.inputs, shape.rows, shape.columns, 0, self.flat)
@@ -244,7 +255,7 @@ class SparseLayer:
 
     def weight_gradient(self, x: np.ndarray, dz: np.ndarray, blocks: int, add: bool) -> None:
         """gradient = (or += with `add`) that of the wanted weights, in the order of `gradient_rows`."""
-        if "weight_gradient" in self.dense:
+        if self.runs_dense("weight_gradient"):
             return dense.weight_gradient(self, x, dz, blocks, add)
         shape, entries = self.shape, self.gradient_rows
         line, border = (shape.columns + 2 * shape.border) * WIDTH, shape.gradient_border

@@ -126,6 +126,9 @@ class Segment(nn.Module):
 
         Its memory is reused once no tensor refers to it.
         """
+        if layer.whole:
+            memory, layer.gradient = layer.gradient, np.empty(0, np.float32)
+            return layer.shaped(memory)
         held = self.buffers.setdefault(layer.name, [])
         memory = next((m for m in held if sys.getrefcount(m) == IDLE), None)
         if memory is None:

@@ -22,15 +22,20 @@ class PeakMemory:
     """
 
     def __init__(self, device: str):
-        self.device, self.highest = device, 0
+        self.device = device
         _load_kernels(device)
+        self.begin()
+        self.start = psutil.Process().memory_info().rss
+
+    def begin(self) -> None:
+        """Forget the peak so far: what was made until now counts with what it holds, not with what making it took."""
+        self.highest = 0
         gc.collect()
         _release_free_memory()
-        if device.startswith("cuda"):
+        if self.device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats()
         else:
             self._reset_high_water_mark()
-        self.start = psutil.Process().memory_info().rss
 
     def read(self) -> int:
         """The peak so far."""
