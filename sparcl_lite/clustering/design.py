@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice, starmap
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,10 @@ class Design:
     def __init__(self, X: Any, n_jobs: int | None = None):
         self.shape: tuple[int, int] = X.shape
         self.dtype = np.dtype(np.float32) if X.dtype == np.float32 else np.dtype(np.float64)
-        threads, self.lazy = _thread_count(n_jobs), is_dask(X)
+        self._threads, self.lazy = _thread_count(n_jobs), is_dask(X)
         self._X = X.map_blocks(_of_type, self.dtype, dtype=self.dtype) if self.lazy else _of_type(X, self.dtype)
         self._blocks = _dask_blocks(self._X) if self.lazy else _row_blocks(self._X)
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 and not self.lazy else None
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 and not self.lazy else None
         self.mean = self._sum(_column_sums) / self.shape[0]
         if not np.isfinite(self.mean).all():
             raise ValueError("X contains NaN or infinity; allowed are finite numbers")
@@ -121,13 +122,22 @@ class Design:
             import dask
 
             return iter(dask.compute(*self._tasks(function, *arguments)))
-        apply = self._pool.map if self._pool else map
-        return apply(function, [block for *_, block in self._blocks], *arguments)
+        items = zip((block for *_, block in self._blocks), *arguments, strict=True)
+        return self._threaded(function, items) if self._pool else starmap(function, items)
+
+    def _threaded(self, function: Callable, items: Iterator[tuple]) -> Iterator:
+        """As `starmap`, by threads, which wait for whoever takes the results: these may be larger than the blocks."""
+        while few := list(islice(items, 2 * self._threads)):
+            yield from self._pool.map(function, *zip(*few, strict=True))
 
     def _sum(self, function: Callable, *arguments: Iterable) -> Any:
         """The sum of what `_map` gives; of a dask array it is taken where the blocks are, a few at a time."""
         if not self.lazy:
-            return sum(self._map(function, *arguments))
+            parts = self._map(function, *arguments)
+            total = next(parts).astype(float)
+            for part in parts:
+                total += part
+            return total
         from dask import delayed
 
         parts = self._tasks(function, *arguments)
@@ -167,10 +177,11 @@ def _dense_rows(X: np.ndarray, start: int, stop: int) -> np.ndarray:
 
 
 def _csr_rows(X: Any, start: int, stop: int) -> sparse.csr_array:
-    """Rows of a CSR array without a copy of its values."""
+    """Rows of a CSR array without a copy of its values, which SciPy makes of a small part of a large array."""
     first, last = X.indptr[start], X.indptr[stop]
-    pointers = X.indptr[start : stop + 1] - first
-    return sparse.csr_array((X.data[first:last], X.indices[first:last], pointers), shape=(stop - start, X.shape[1]))
+    rows = sparse.csr_array((stop - start, X.shape[1]), dtype=X.data.dtype)
+    rows.data, rows.indices, rows.indptr = X.data[first:last], X.indices[first:last], X.indptr[start : stop + 1] - first
+    return rows
 
 
 def _dask_blocks(X: Any) -> list[tuple[int, int, Any]]:

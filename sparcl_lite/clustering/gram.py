@@ -67,12 +67,12 @@ class GramDesign(Design):
 
 
 def _products(block: Any) -> np.ndarray:
-    """`X'X` (d, d) of one block, in double precision."""
+    """`X'X` (d, d) of one block."""
     if sparse.issparse(block):
         if block.nnz <= SPARSE_SHARE * block.shape[0] * block.shape[1]:
-            return (block.T @ block).toarray().astype(float)
+            return (block.T @ block).toarray()
         block = block.toarray()
-    return (block.T @ block).astype(float)
+    return block.T @ block
 
 
 def _cluster_sums(block: Any, labels: np.ndarray, k: int) -> np.ndarray:

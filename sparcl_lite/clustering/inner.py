@@ -29,7 +29,8 @@ def solve(
     """Minimise `1/2 ||A W - M||_F^2` over `||W||_1 <= eta`, from W; the solution (d, h) and the iterations made.
 
     Row i of M is `centroids[labels[i]]`. `eta=None` leaves W free, unless `n_features` bounds its nonzero rows:
-    every step then projects on the largest ball that does so, and a solution is that of `eta = ||W||_1`. Entries below
+    every step then projects on the largest ball that does so; where that settles, W solves the problem of
+    `eta = ||W||_1`. Entries below
     `threshold` are set to zero after every projection. Without acceleration (and threshold) and with a fixed eta the
     criterion never increases. Stops when no entry moves by more than `tol` times the largest. Source: the authors' code, which is FISTA with the momentum `i / (i + 5)` of
     Chambolle and Dossal (2015); it returns the extrapolated point, here it is the last projected one (feasible).

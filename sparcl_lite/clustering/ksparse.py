@@ -23,6 +23,7 @@ from sparcl_lite.clustering.stability import number_of_clusters
 EXTRA_COMPONENTS = 4  # the authors' scripts embed in k + 4 dimensions
 INITS = ("auto", "spectral", "pca", "whitened", "k-means++")
 SPECTRAL_SAMPLES = 4_000  # up to which `init="auto"` looks at all pairs of samples: seconds
+CRITERION_ROWS = 100_000  # at a time
 AUTO_SHARE, AUTO_GENES = 0.1, 50  # of the features, and at least so many, with `n_genes="auto"`
 CENTROIDS = ("free", "identity-penalty")
 
@@ -204,15 +205,15 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
     def _alternate(self, design: Design, labels, centroids, rng: np.random.RandomState, bar: tqdm) -> Self:
         d, h = design.shape[1], centroids.shape[1]
         W, relative = np.full((d, h), 1 / (d * h)), []
-        criterion = [_criterion(centroids[labels], design.project(W))]
+        criterion = [_criterion(design.project(W), labels, centroids)]
         for loop in range(self.max_iter):
             bar.set_description(f"loop {loop + 1} of up to {self.max_iter}")
             previous, before = labels, W
             W = self._weights(design, labels, centroids, W)
             Z = design.project(W)
             labels, centroids = self._assign(Z, centroids, rng)
-            criterion.append(_criterion(centroids[labels], Z))
-            relative.append(criterion[-1] / max(_criterion(0, Z), np.finfo(float).tiny))
+            criterion.append(_criterion(Z, labels, centroids))
+            relative.append(criterion[-1] / max(_criterion(Z), np.finfo(float).tiny))
             bar.update()
             still = np.abs(W - before).max() <= self.tol * np.abs(W).max()
             if still and np.array_equal(labels, previous):
@@ -289,5 +290,11 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         return tags
 
 
-def _criterion(targets: np.ndarray | float, Z: np.ndarray) -> float:
-    return 0.5 * np.square(targets - Z).sum(dtype=float)
+def _criterion(Z: np.ndarray, labels: np.ndarray | None = None, centroids: np.ndarray | None = None) -> float:
+    """`1/2 ||Y mu - Z||_F^2`, or without labels `1/2 ||Z||_F^2`; a part of the rows at a time."""
+    total = 0.0
+    for start in range(0, len(Z), CRITERION_ROWS):
+        rows = slice(start, start + CRITERION_ROWS)
+        targets = 0 if labels is None else centroids[labels[rows]]
+        total += np.square(targets - Z[rows]).sum(dtype=float)
+    return 0.5 * total
