@@ -27,7 +27,7 @@ def check_counts(estimator: BaseEstimator, *names: str, auto: tuple[str, ...] = 
 
 
 def check_numbers(estimator: BaseEstimator, *names: str, zero: bool = False) -> None:
-    """Raise ValueError unless these parameters are numbers above 0 (`zero`: from 0 on), or None where None is allowed."""
+    """Raise ValueError unless these are numbers above 0 (`zero`: from 0 on), or None where that is the default."""
     defaults = type(estimator)().get_params(deep=False)
     for name in names:
         value = getattr(estimator, name)

@@ -30,10 +30,10 @@ def solve(
 
     Row i of M is `centroids[labels[i]]`. `eta=None` leaves W free, unless `n_features` bounds its nonzero rows:
     every step then projects on the largest ball that does so; where that settles, W solves the problem of
-    `eta = ||W||_1`. Entries below
-    `threshold` are set to zero after every projection. Without acceleration (and threshold) and with a fixed eta the
-    criterion never increases. Stops when no entry moves by more than `tol` times the largest. Source: the authors' code, which is FISTA with the momentum `i / (i + 5)` of
-    Chambolle and Dossal (2015); it returns the extrapolated point, here it is the last projected one (feasible).
+    `eta = ||W||_1`. Entries below `threshold` are set to zero after every projection. Without acceleration and
+    threshold, and with a fixed eta, the criterion never increases. Stops when no entry moves by more than `tol` times
+    the largest. Source: the authors' code, which is FISTA with the momentum `i / (i + 5)` of Chambolle and Dossal
+    (2015); it returns the extrapolated point, here it is the last projected one (feasible).
     """
     project = _projection(eta, n_features, constraint)
     extrapolated, previous = W, W

@@ -51,8 +51,8 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
     threshold : entries of W below it become zero in every iteration; the released code has 0.01
     centroids : "free", or "identity-penalty", which keeps them near the rows of the identity
     penalty : weight of that penalty; with 1 a centroid is half way between the identity and its samples' mean
-    init : "spectral", "pca", "whitened" (linear-time stand-in for "spectral") or "k-means++"; "auto" is "spectral" up to
-        4,000 samples in memory, where that takes seconds, else "whitened"
+    init : "spectral", "pca", "whitened" (linear-time stand-in for "spectral") or "k-means++"; "auto" is "spectral" up
+        to 4,000 samples in memory, where that takes seconds, else "whitened"
     sigma : width of the Gaussian of `init="spectral"`, in units of the scaled data
     n_init : k-means restarts at the start and in every loop, where a warm start comes on top
     max_iter : loops of W step and label step

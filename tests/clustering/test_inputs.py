@@ -267,7 +267,7 @@ def test_files_that_cannot_be_read_are_told(tmp_path):
     }.items():
         with pytest.raises(KitError, match=message):
             read_cells(tmp_path / name)
-    with pytest.raises(KitError, match="layer = 'counts': only .h5ad files have layers"):
+    with pytest.raises(KitError, match=r"layer = 'counts': only \.h5ad files have layers"):
         read_cells(tmp_path / "text.csv", layer="counts")
 
 
