@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.base import clone
 
 from sparcl_lite.clustering.data.cells import Cells
 from sparcl_lite.clustering.ksparse import KSparse
 from sparcl_lite.clustering.preprocess import PER_CELL, TOP_GENES, are_counts, highly_variable, log_normalised
+from sparcl_lite.clustering.resampling import PAIRS, selection_frequencies
 from sparcl_lite.errors import KitError
 
 NORMALISE = ("auto", "yes", "no")
@@ -63,6 +65,14 @@ class Analysis:
                 "mean_elsewhere": elsewhere[at],
             }
         )
+
+    def stability(self, pairs: int = PAIRS) -> pd.DataFrame:
+        """One line a gene: gene, frequency, false_bound: see `resampling.selection_frequencies`."""
+        same = clone(self.model).set_params(
+            n_clusters=self.model.n_clusters_, n_genes=len(self.model.selected_features_), verbose=False
+        )
+        found = selection_frequencies(same, self.cells.X, pairs=pairs)
+        return found.assign(gene=self.cells.genes[found["feature"]])[["gene", "frequency", "false_bound"]]
 
     def _means(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of these features, (k, n): the mean in each cluster, and in all other clusters together."""

@@ -11,9 +11,9 @@ from sparcl_lite.report.figures.clustering import selected_genes
 from sparcl_lite.report.tables import Table
 
 LISTED = 50  # genes on the page; all are in genes.csv
-STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; font-size: 13px } th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd;
-text-align: left } img { max-width: 100% } caption { text-align: left; color: #666; padding: .4rem 0 }"""
+STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; font-size: 13px } caption { text-align: left; color: #666; padding: .4rem 0 }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left } img { max-width: 100% }"""
 READ = (
     "A gene of a large weight separates the clusters from each other; it need not be the mark of one. "
     "Means are those of the values that were clustered. Clusters are always found, also where there are none: look "
@@ -22,7 +22,7 @@ READ = (
 
 
 def write(analysis: Analysis, folder: Path) -> Path:
-    """Write labels.csv, genes.csv, embedding.csv, figure.pdf, .png and .csv, and report.html, whose path is returned."""
+    """Write labels.csv, genes.csv, embedding.csv, figure.pdf, .png and .csv, and the page report.html: its path."""
     folder.mkdir(parents=True, exist_ok=True)
     analysis.labels().to_csv(folder / "labels.csv", index=False)
     analysis.genes().to_csv(folder / "genes.csv", index=False, float_format="%.6g")
@@ -54,7 +54,9 @@ def _page(analysis: Analysis, picture: bytes) -> str:
     told = "undefined" if value is None else f"{value:.2f} (-1 to 1; 1: far apart)"
     options = {name: value for name, value in model.get_params().items() if value is not None}
     settings = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    shown = Table(genes.head(LISTED).round(3), f"The first {min(LISTED, len(genes))} of {len(genes)}; all in genes.csv")
+    listed = genes.head(LISTED)
+    numbers = listed.select_dtypes("float").map("{:.3g}".format)
+    shown = Table(listed.assign(**numbers), f"The first {min(LISTED, len(genes))} of {len(genes)}; all in genes.csv")
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>K-sparse: {name}</title><style>{STYLE}</style></head><body>
 <h1>K-sparse: {name}</h1>
