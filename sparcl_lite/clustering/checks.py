@@ -1,5 +1,6 @@
 """Checks of parameters that all estimators share."""
 
+from collections.abc import Iterable
 from numbers import Integral, Real
 
 from sklearn.base import BaseEstimator
@@ -37,3 +38,10 @@ def check_numbers(estimator: BaseEstimator, *names: str, zero: bool = False) -> 
         if not number or not (value >= 0 if zero else value > 0):
             shown = value if number else repr(value)
             raise ValueError(f"{name}: got {shown}, allowed is {'0 or more' if zero else 'a number above 0'}")
+
+
+def check_choices(estimator: BaseEstimator, **allowed: Iterable[str]) -> None:
+    """Raise ValueError unless these parameters are among what is allowed."""
+    for name, choices in allowed.items():
+        if getattr(estimator, name) not in choices:
+            raise ValueError(f"{name}: got {getattr(estimator, name)!r}, allowed are {', '.join(choices)}")

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
-from sparcl_lite.clustering.checks import AUTO, check_counts, check_numbers
+from sparcl_lite.clustering.checks import AUTO, check_choices, check_counts, check_numbers
 from sparcl_lite.clustering.design import Design, is_dask, times
 from sparcl_lite.clustering.embedding import embed
 from sparcl_lite.clustering.gram import design_of
@@ -270,10 +270,7 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
             raise ValueError("init='spectral' needs all pairs of samples in memory; use init='whitened'")
 
     def _check_parameters(self) -> None:
-        choices = {"constraint": CONSTRAINTS, "centroids": CENTROIDS, "init": INITS}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(allowed)}")
+        check_choices(self, constraint=CONSTRAINTS, centroids=CENTROIDS, init=INITS)
         check_numbers(self, "eta", "sigma", "penalty")
         check_numbers(self, "threshold", "tol", zero=True)
         check_counts(self, "n_components", "n_init", "max_iter", "w_max_iter")

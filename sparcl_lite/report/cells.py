@@ -65,7 +65,8 @@ def _page(analysis: Analysis, picture: bytes) -> str:
 <img alt="Heat map of the highest ranked genes, and the projected cells"
 src="data:image/png;base64,{base64.b64encode(picture).decode()}">
 <h2>Clusters</h2>
-{Table(sizes, f"Mean silhouette in the projection: {told}")._repr_html_()}
+<p>Mean silhouette in the projection: {told}.</p>
+{Table(sizes)._repr_html_()}
 <h2>Genes</h2>
 <p>{READ}</p>
 {shown._repr_html_()}
