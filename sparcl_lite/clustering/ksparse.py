@@ -25,7 +25,7 @@ INITS = ("auto", "spectral", "pca", "whitened", "k-means++")
 SPECTRAL_SAMPLES = 4_000  # up to which `init="auto"` looks at all pairs of samples: seconds
 CRITERION_ROWS = 100_000  # at a time
 AUTO_SHARE, AUTO_GENES = 0.1, 50  # of the features, and at least so many, with `n_genes="auto"`
-CENTROIDS = ("free", "identity-penalty")
+CENTROIDS = (AUTO, "free", "identity-penalty")
 
 #: Options that make `KSparse` behave as the authors' released code (docs/ksparse.md).
 AS_RELEASED = {"constraint": "sphere", "threshold": 0.01, "tol": 0.0, "max_iter": 10, "n_init": 40}
@@ -42,14 +42,13 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
     Parameters
     ----------
     n_clusters : k, or "auto": the largest that two halves of the cells agree on, see `stability.number_of_clusters`
-    n_genes : features to select, exactly so many where the data have them; "auto" is a tenth, and at least 50. None, or
-        an eta, leaves the number to eta
+    n_genes : features to select, exactly so many where the data have them; "auto" is a tenth, and at least 50
     eta : bound on the sum of |W|, in place of `n_genes`; it scales with the data: see `eta_path`. With `n_genes=None`
         and `eta=None` W is free, and no feature is left out
     n_components : h, dimensions of the projection; None is k + 4
     constraint : "ball" (at most eta), or "sphere" (exactly eta, as the released code behaves)
     threshold : entries of W below it become zero in every iteration; the released code has 0.01
-    centroids : "free", or "identity-penalty", which keeps them near the rows of the identity
+    centroids : "free", or "identity-penalty", near the rows of the identity; "auto": free with an eta, else penalised
     penalty : weight of that penalty; with 1 a centroid is half way between the identity and its samples' mean
     init : "spectral", "pca", "whitened" (linear-time stand-in for "spectral") or "k-means++"; "auto" is "spectral" up
         to 4,000 samples in memory, where that takes seconds, else "whitened"
@@ -95,7 +94,7 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         n_components: int | None = None,
         constraint: str = "ball",
         threshold: float = 0.0,
-        centroids: str = "free",
+        centroids: str = AUTO,
         penalty: float = 1.0,
         init: str = AUTO,
         sigma: float = 150.0,
@@ -198,7 +197,7 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         else:
             labels, centroids = kmeans(self.initial_embedding_, self.n_clusters_, self.n_init, rng)
         self.initial_labels_ = labels
-        if self.centroids == "identity-penalty":
+        if self._penalised():
             self._goals = centroids = anchors(labels, *centroids.shape)
         return labels, centroids
 
@@ -234,19 +233,21 @@ class KSparse(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
         return W
 
     def _wanted(self, features: int) -> int | None:
-        """How many features are asked for."""
         if self.eta is not None or self.n_genes is None:
             return None
         return min(features, max(AUTO_GENES, round(AUTO_SHARE * features)) if self.n_genes == AUTO else self.n_genes)
 
     def _assign(self, Z: np.ndarray, centroids: np.ndarray, rng: np.random.RandomState) -> Assignment:
-        if self.centroids == "identity-penalty":
+        if self._penalised():
             return penalised(Z, centroids, self._goals, self.penalty)
         return kmeans(Z, self.n_clusters_, self.n_init, rng, start=centroids.astype(Z.dtype))
 
     def _extra_cost(self) -> np.ndarray | float:
-        penalised = self.centroids == "identity-penalty"
-        return extra_cost(self.centroids_, self._goals, self.penalty) if penalised else 0.0
+        return extra_cost(self.centroids_, self._goals, self.penalty) if self._penalised() else 0.0
+
+    def _penalised(self) -> bool:
+        by_number = self.eta is None and self.n_genes is not None
+        return self.centroids == "identity-penalty" or (self.centroids == AUTO and by_number)
 
     def _select(self) -> Self:
         norms = np.linalg.norm(self.coef_, axis=1)

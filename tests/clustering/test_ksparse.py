@@ -20,6 +20,7 @@ from sparcl_lite.clustering import (
 )
 from sparcl_lite.clustering.inputs import checked
 from sparcl_lite.clustering.ksparse import AS_RELEASED
+from sparcl_lite.clustering.preprocess import log_normalised
 from sparcl_lite.clustering.scores import accuracy, agreement, jaccard, precision_recall, silhouette
 
 
@@ -62,6 +63,19 @@ def test_without_acceleration_the_criterion_never_rises(cells):
 
 
 @pytest.mark.parametrize("centroids", ["free", "identity-penalty"])
+def test_few_genes_need_centroids_that_stay_apart(cells):
+    """A tenth of the genes: free centroids end below the start, penalised ones, the default then, do not."""
+    X, options = log_normalised(cells.X), {"n_init": 3, "random_state": 0}
+    auto, free = KSparse(4, **options).fit(X), KSparse(4, centroids="free", **options).fit(X)
+    start, kept, lost = (accuracy(cells.labels, given) for given in (auto.initial_labels_, auto.labels_, free.labels_))
+    assert kept > start - 0.05
+    assert kept > lost + 0.1
+    penalised, by_eta = (KSparse(4, centroids=c, eta=e, n_genes=g, **options).fit(X) for c, e, g in (
+        ("identity-penalty", None, "auto"), ("free", 50.0, None)))  # fmt: skip
+    np.testing.assert_array_equal(auto.coef_, penalised.coef_)
+    np.testing.assert_array_equal(KSparse(4, eta=50.0, **options).fit(X).coef_, by_eta.coef_)
+
+
 def test_the_criterion_begins_with_what_the_loops_start_from(planted, centroids):
     X, _ = planted
     model = KSparse(3, eta=4.0, centroids=centroids, max_iter=3, tol=0, random_state=0).fit(X)
@@ -224,7 +238,7 @@ def test_eta_is_the_smallest_of_the_best_after_the_first_rise(silhouettes, chose
     ("values", "message"),
     [
         ({"constraint": "box"}, "constraint: got 'box', allowed are ball, sphere"),
-        ({"centroids": "fixed"}, "centroids: got 'fixed', allowed are free, identity-penalty"),
+        ({"centroids": "fixed"}, "centroids: got 'fixed', allowed are auto, free, identity-penalty"),
         ({"init": "random"}, "init: got 'random', allowed are auto, spectral, pca, whitened, k-means"),
         ({"eta": 0.0}, "eta: got 0.0, allowed is a number above 0"),
         ({"n_init": 0}, "n_init: got 0, allowed is 1 or more"),
