@@ -4,6 +4,8 @@ import base64
 import html
 from pathlib import Path
 
+import numpy as np
+
 from sparcl_lite.clustering.analysis import Analysis
 from sparcl_lite.clustering.scores import silhouette
 from sparcl_lite.drawing import save, use_style
@@ -40,8 +42,10 @@ def summary(analysis: Analysis) -> str:
     m, d = analysis.cells.X.shape
     model, genes = analysis.model, analysis.genes()["gene"]
     chosen = ", which two halves of the cells agree on" if model.n_clusters == "auto" else ""
+    single = int((np.bincount(analysis.clusters) == 1).sum())
+    told = f" ({single} of a single cell: ask for fewer, or for more genes)" if single else ""
     return (
-        f"{m:,} cells, {d:,} genes: {model.n_clusters_} clusters{chosen}; {len(genes)} genes, "
+        f"{m:,} cells, {d:,} genes: {model.n_clusters_} clusters{chosen}{told}; {len(genes)} genes, "
         f"first {', '.join(genes[:5])}"
     )
 
