@@ -62,7 +62,6 @@ def test_without_acceleration_the_criterion_never_rises(cells):
     assert len(model.criterion_) - 1 == len(model.relative_criterion_) == model.n_iter_
 
 
-@pytest.mark.parametrize("centroids", ["free", "identity-penalty"])
 def test_few_genes_need_centroids_that_stay_apart(cells):
     """A tenth of the genes: free centroids end below the start, penalised ones, the default then, do not."""
     X, options = log_normalised(cells.X), {"n_init": 3, "random_state": 0}
@@ -76,6 +75,7 @@ def test_few_genes_need_centroids_that_stay_apart(cells):
     np.testing.assert_array_equal(KSparse(4, eta=50.0, **options).fit(X).coef_, by_eta.coef_)
 
 
+@pytest.mark.parametrize("centroids", ["free", "identity-penalty"])
 def test_the_criterion_begins_with_what_the_loops_start_from(planted, centroids):
     X, _ = planted
     model = KSparse(3, eta=4.0, centroids=centroids, max_iter=3, tol=0, random_state=0).fit(X)
