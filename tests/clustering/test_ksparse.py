@@ -16,11 +16,11 @@ from sparcl_lite.clustering import (
     choose_eta,
     eta_for_genes,
     eta_path,
+    load,
     simulate,
 )
 from sparcl_lite.clustering.inputs import checked
 from sparcl_lite.clustering.ksparse import AS_RELEASED
-from sparcl_lite.clustering.preprocess import log_normalised
 from sparcl_lite.clustering.scores import accuracy, agreement, jaccard, precision_recall, silhouette
 
 
@@ -62,17 +62,22 @@ def test_without_acceleration_the_criterion_never_rises(cells):
     assert len(model.criterion_) - 1 == len(model.relative_criterion_) == model.n_iter_
 
 
-def test_few_genes_need_centroids_that_stay_apart(cells):
-    """A tenth of the genes: free centroids end below the start, penalised ones, the default then, do not."""
-    X, options = log_normalised(cells.X), {"n_init": 3, "random_state": 0}
-    auto, free = KSparse(4, **options).fit(X), KSparse(4, centroids="free", **options).fit(X)
-    start, kept, lost = (accuracy(cells.labels, given) for given in (auto.initial_labels_, auto.labels_, free.labels_))
-    assert kept > start - 0.05
-    assert kept > lost + 0.1
-    penalised, by_eta = (KSparse(4, centroids=c, eta=e, n_genes=g, **options).fit(X) for c, e, g in (
-        ("identity-penalty", None, "auto"), ("free", 50.0, None)))  # fmt: skip
-    np.testing.assert_array_equal(auto.coef_, penalised.coef_)
-    np.testing.assert_array_equal(KSparse(4, eta=50.0, **options).fit(X).coef_, by_eta.coef_)
+def test_few_genes_need_centroids_that_stay_apart():
+    """Of real cells: free centroids end below the start, penalised ones, the default with `n_genes`, above it."""
+    pbmc = load("pbmc")
+    options = {"n_genes": 50, "n_init": 3, "random_state": 0}
+    auto, free = KSparse(8, **options).fit(pbmc.X), KSparse(8, centroids="free", **options).fit(pbmc.X)
+    start, kept, lost = (accuracy(pbmc.labels, x) for x in (auto.initial_labels_, auto.labels_, free.labels_))
+    assert kept > start > lost
+
+
+def test_centroids_are_penalised_where_a_number_of_genes_decides(planted):
+    def weights(**options):
+        return KSparse(3, n_init=2, random_state=0, **options).fit(planted[0]).coef_
+
+    np.testing.assert_array_equal(weights(), weights(centroids="identity-penalty", n_genes=50))
+    np.testing.assert_array_equal(weights(eta=4.0), weights(eta=4.0, centroids="free", n_genes=None))
+    np.testing.assert_array_equal(weights(n_genes=None), weights(n_genes=None, centroids="free"))
 
 
 @pytest.mark.parametrize("centroids", ["free", "identity-penalty"])
