@@ -148,7 +148,7 @@ def folder(tmp_path_factory):
 #: One notebook of each kind, and not those with tens of runs: those are `long`.
 QUICKER = {
     "ksparse_tables", "lightcl_generalizability", "lightcl_memory", "quickstart", "sparcl_masks", "sparcl_table3",
-    "your_own",
+    "your_cells", "your_own",
 }  # fmt: skip
 
 

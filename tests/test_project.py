@@ -117,9 +117,9 @@ def test_installed_version_is_in_the_declared_range(name):
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         extras = PROJECT["optional-dependencies"]
-        left_out = requirements([*extras["cluster"], *extras["rivals"]])
+        left_out = requirements([*extras["cells"], *extras["cluster"], *extras["rivals"]])
         assert name in left_out, f"{name} is declared but not installed"
-        pytest.skip(f"{name} is only for clusters, or for a benchmark")
+        pytest.skip(f"{name} is only for AnnData, for clusters, or for a benchmark")
     specifier = pyproject_requirements()[name].specifier
     assert specifier.contains(version, prereleases=True)
 

@@ -2,7 +2,7 @@
 
 `--plugin FILE_OR_MODULE`, anywhere and repeatable, imports code that registers names. Results go to stdout, progress
 to stderr; wrong input ends with one line on stderr and exit code 2. The commands are in `training`, `reports`,
-`bench` and `upkeep`.
+`cells`, `bench` and `upkeep`.
 """
 
 import logging
@@ -12,7 +12,7 @@ import warnings
 import typer
 from pydantic import ValidationError
 
-from sparcl_lite.cli import bench, reports, training, upkeep
+from sparcl_lite.cli import bench, cells, reports, training, upkeep
 from sparcl_lite.errors import KitError
 from sparcl_lite.plugins import load
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(training.app)
 app.add_typer(reports.app)
+app.add_typer(cells.app)
 app.add_typer(bench.app, name="bench")
 app.add_typer(upkeep.names_app)
 app.add_typer(upkeep.data_app, name="data")

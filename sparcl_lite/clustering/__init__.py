@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 from sparcl_lite.late import names_of
 
 if TYPE_CHECKING:
+    from sparcl_lite.clustering.analysis import Analysis, analyse
     from sparcl_lite.clustering.data.loaders import DATASETS, Cells, load
     from sparcl_lite.clustering.data.simulator import simulate
+    from sparcl_lite.clustering.files import read_cells
     from sparcl_lite.clustering.gap import permutation_gap
     from sparcl_lite.clustering.ksparse import KSparse
+    from sparcl_lite.clustering.resampling import selection_frequencies
     from sparcl_lite.clustering.simlr import SIMLR
     from sparcl_lite.clustering.sparse_kmeans import SparseKMeans
     from sparcl_lite.clustering.spectral import SpectralNJW
@@ -24,15 +27,19 @@ if TYPE_CHECKING:
 __all__ = [
     "DATASETS",
     "SIMLR",
+    "Analysis",
     "Cells",
     "KSparse",
     "SparseKMeans",
     "SpectralNJW",
+    "analyse",
     "choose_eta",
     "eta_for_genes",
     "eta_path",
     "load",
     "permutation_gap",
+    "read_cells",
+    "selection_frequencies",
     "simulate",
 ]
 __getattr__, __dir__ = names_of(
@@ -40,7 +47,10 @@ __getattr__, __dir__ = names_of(
     {
         **dict.fromkeys(("DATASETS", "Cells", "load"), "data.loaders"),
         "simulate": "data.simulator",
+        **dict.fromkeys(("Analysis", "analyse"), "analysis"),
+        "read_cells": "files",
         "permutation_gap": "gap",
+        "selection_frequencies": "resampling",
         "KSparse": "ksparse",
         "SIMLR": "simlr",
         "SparseKMeans": "sparse_kmeans",

@@ -5,20 +5,22 @@ sparse X dense, and a large one larger; everything here needs products with A on
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice, starmap
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-BLOCK_ROWS = 20_000  # sums in single precision stay short; double precision adds the blocks up
+BLOCK_ROWS = 5_000  # whatever the threads, so that results do not depend on them; double precision adds the blocks up
 SMALL_PRODUCT = 1_000_000  # multiplications up to which OpenBLAS packs nothing: half the time for long thin matrices
 OVERSAMPLING = 10  # of the randomised SVD, and its power iterations: Halko, Martinsson and Tropp (2011)
 POWER_ITERATIONS = 7
 NORM_TOLERANCE = 1e-8
 NORM_ITERATIONS = 200
+SUMMED_AT_ONCE = 8  # results of dask blocks
 
 
 def is_dask(X: Any) -> bool:
@@ -38,16 +40,17 @@ class Design:
     shape : (m, d)
     mean : column means of X, (d,)
     norm : spectral norm of X, before it is centred
+    lazy : whether X is a dask array
     """
 
     def __init__(self, X: Any, n_jobs: int | None = None):
         self.shape: tuple[int, int] = X.shape
         self.dtype = np.dtype(np.float32) if X.dtype == np.float32 else np.dtype(np.float64)
-        threads, self._lazy = _thread_count(n_jobs), is_dask(X)
-        self._X = X.map_blocks(_of_type, self.dtype, dtype=self.dtype) if self._lazy else _of_type(X, self.dtype)
-        self._blocks = _dask_blocks(self._X) if self._lazy else _row_blocks(self._X, threads)
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 and not self._lazy else None
-        self.mean = sum(self._map(_column_sums)) / self.shape[0]
+        self._threads, self.lazy = _thread_count(n_jobs), is_dask(X)
+        self._X = X.map_blocks(_of_type, self.dtype, dtype=self.dtype) if self.lazy else _of_type(X, self.dtype)
+        self._blocks = _dask_blocks(self._X) if self.lazy else _row_blocks(self._X)
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 and not self.lazy else None
+        self.mean = self._sum(_column_sums) / self.shape[0]
         if not np.isfinite(self.mean).all():
             raise ValueError("X contains NaN or infinity; allowed are finite numbers")
         self.norm = self._spectral_norm()
@@ -61,7 +64,7 @@ class Design:
     def back_project(self, Z: np.ndarray) -> np.ndarray:
         """`A' Z`, shape (d, h), of Z (m, h)."""
         parts = (Z[start:stop] for start, stop, _ in self._blocks)
-        total = sum(self._map(_transposed_times, parts))
+        total = self._sum(_transposed_times, parts)
         return (total - np.outer(self.mean, Z.sum(axis=0, dtype=float))) / self.norm
 
     def gradient(self, W: np.ndarray, labels: np.ndarray, centroids: np.ndarray) -> np.ndarray:
@@ -97,7 +100,7 @@ class Design:
         previous = 0.0
         for _ in range(NORM_ITERATIONS):
             vector = vector / np.linalg.norm(vector)
-            vector = sum(self._map(partial(_gram_times, vector=vector.astype(self.dtype))))
+            vector = self._gram_times(vector)
             value = np.sqrt(np.linalg.norm(vector))
             if value == 0:
                 return 1.0
@@ -106,19 +109,47 @@ class Design:
             previous = value
         return float(value)
 
+    def _gram_times(self, vector: np.ndarray) -> np.ndarray:
+        """`X'X vector`, (d,)."""
+        return self._sum(partial(_gram_times, vector=vector.astype(self.dtype)))
+
     def _scaled(self, W: np.ndarray) -> np.ndarray:
         return (W / self.norm).astype(self.dtype)
 
-    def _map(self, function: Callable, *arguments: Iterable) -> list:
+    def _map(self, function: Callable, *arguments: Iterable) -> Iterator:
         """`function(block, ...)` for every block, with its own entry of each of the arguments."""
-        blocks = [block for *_, block in self._blocks]
-        if self._lazy:
+        if self.lazy:
             import dask
 
-            tasks = [dask.delayed(function)(*items) for items in zip(blocks, *arguments, strict=True)]
-            return list(dask.compute(*tasks))
-        apply = self._pool.map if self._pool else map
-        return list(apply(function, blocks, *arguments))
+            return iter(dask.compute(*self._tasks(function, *arguments)))
+        items = zip((block for *_, block in self._blocks), *arguments, strict=True)
+        return self._threaded(function, items) if self._pool else starmap(function, items)
+
+    def _threaded(self, function: Callable, items: Iterator[tuple]) -> Iterator:
+        """As `starmap`, by threads, which wait for whoever takes the results: these may be larger than the blocks."""
+        while few := list(islice(items, 2 * self._threads)):
+            yield from self._pool.map(function, *zip(*few, strict=True))
+
+    def _sum(self, function: Callable, *arguments: Iterable) -> Any:
+        """The sum of what `_map` gives; of a dask array it is taken where the blocks are, a few at a time."""
+        if not self.lazy:
+            parts = self._map(function, *arguments)
+            total = next(parts).astype(float)
+            for part in parts:
+                total += part
+            return total
+        from dask import delayed
+
+        parts = self._tasks(function, *arguments)
+        while len(parts) > 1:
+            parts = [delayed(sum)(parts[i : i + SUMMED_AT_ONCE]) for i in range(0, len(parts), SUMMED_AT_ONCE)]
+        return parts[0].compute()
+
+    def _tasks(self, function: Callable, *arguments: Iterable) -> list:
+        from dask import delayed
+
+        blocks = [block for *_, block in self._blocks]
+        return [delayed(function)(*items) for items in zip(blocks, *arguments, strict=True)]
 
 
 def _thread_count(n_jobs: int | None) -> int:
@@ -133,11 +164,10 @@ def _of_type(block: Any, dtype: np.dtype) -> Any:
     return block.astype(dtype, copy=False)
 
 
-def _row_blocks(X: Any, threads: int) -> list[tuple[int, int, Any]]:
-    """(start, stop, rows) that share the memory of X, at least one for every thread."""
+def _row_blocks(X: Any) -> list[tuple[int, int, Any]]:
+    """(start, stop, rows) that share the memory of X."""
     m = X.shape[0]
-    rows = min(BLOCK_ROWS, -(-m // threads))
-    bounds = [(start, min(start + rows, m)) for start in range(0, m, rows)]
+    bounds = [(start, min(start + BLOCK_ROWS, m)) for start in range(0, m, BLOCK_ROWS)]
     take = _csr_rows if sparse.issparse(X) else _dense_rows
     return [(start, stop, take(X, start, stop)) for start, stop in bounds]
 
@@ -147,10 +177,11 @@ def _dense_rows(X: np.ndarray, start: int, stop: int) -> np.ndarray:
 
 
 def _csr_rows(X: Any, start: int, stop: int) -> sparse.csr_array:
-    """Rows of a CSR array without a copy of its values."""
+    """Rows of a CSR array without a copy of its values, which SciPy makes of a small part of a large array."""
     first, last = X.indptr[start], X.indptr[stop]
-    pointers = X.indptr[start : stop + 1] - first
-    return sparse.csr_array((X.data[first:last], X.indices[first:last], pointers), shape=(stop - start, X.shape[1]))
+    rows = sparse.csr_array((stop - start, X.shape[1]), dtype=X.data.dtype)
+    rows.data, rows.indices, rows.indptr = X.data[first:last], X.indices[first:last], X.indptr[start : stop + 1] - first
+    return rows
 
 
 def _dask_blocks(X: Any) -> list[tuple[int, int, Any]]:

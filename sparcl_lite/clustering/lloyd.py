@@ -5,6 +5,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import euclidean_distances
 
 LLOYD_ITERATIONS = 100
+RESTART_SAMPLES = 20_000  # of more samples the restarts see as many, drawn at random; the best then goes on with all
 
 Assignment = tuple[np.ndarray, np.ndarray]  # labels (m,), centroids (k, h)
 
@@ -14,11 +15,19 @@ def kmeans(Z: np.ndarray, k: int, restarts: int, rng: np.random.RandomState, sta
 
     With a start the within-cluster sum of squares is never above that of the assignment it came from.
     """
-    runs = [KMeans(k, n_init=restarts, random_state=rng).fit(Z)] if restarts else []
+    runs = [_restarted(Z, k, restarts, rng)] if restarts else []
     if start is not None:
         runs.insert(0, KMeans(k, init=start, n_init=1).fit(Z))
     best = min(runs, key=lambda run: run.inertia_)
     return best.labels_, best.cluster_centers_
+
+
+def _restarted(Z: np.ndarray, k: int, restarts: int, rng: np.random.RandomState) -> KMeans:
+    model = KMeans(k, n_init=restarts, random_state=rng)
+    if len(Z) <= RESTART_SAMPLES:
+        return model.fit(Z)
+    sample = Z[np.sort(rng.choice(len(Z), RESTART_SAMPLES, replace=False))]
+    return KMeans(k, init=model.fit(sample).cluster_centers_, n_init=1).fit(Z)
 
 
 def anchors(labels: np.ndarray, k: int, h: int) -> np.ndarray:

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from sparcl_lite import clustering
+from sparcl_lite.errors import KitError
 from sparcl_lite.registry import CLUSTERERS
 
 GAP_RESTARTS, GAP_SAMPLES = 3, 300  # that s is chosen on: the gap needs 1 + permutations clusterings of each s
 GAP_PERMUTATIONS = 3  # 25 in the authors' package
+RESOLUTIONS, LEIDEN_FITS = (0.01, 10.0), 20  # between which, and how often, the one of k communities is looked for
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,9 @@ def sparse_kmeans(X, k: int, *, seed: int, threads: int, s: float | str = "gap",
     return Fitted(model.labels_, embedding, selected=kept, details={"s": float(s)} | details)
 
 
-def ksparse(X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
-    """K-sparse."""
-    model = clustering.KSparse(k, random_state=seed, n_jobs=threads, **options).fit(X)
+def ksparse(X, k: int, *, seed: int, threads: int, n_genes: int | None = None, **options: Any) -> Fitted:
+    """K-sparse; with neither eta nor n_genes W is free."""
+    model = clustering.KSparse(k, n_genes=n_genes, random_state=seed, n_jobs=threads, **options).fit(X)
     details = {
         "criterion_from_start": model.criterion_.tolist(),
         "relative_criterion": model.relative_criterion_.tolist(),
@@ -84,6 +86,33 @@ def ksparse(X, k: int, *, seed: int, threads: int, **options: Any) -> Fitted:
     return Fitted(model.labels_, model.transform(X), model.initial_labels_, model.selected_features_, details)
 
 
+def leiden(X, k: int, *, seed: int, threads: int, n_neighbors: int = 15, n_components: int = 50) -> Fitted:
+    """Leiden on scanpy's neighbour graph of PCA scores, at the resolution that comes nearest to k communities.
+
+    Raises `KitError` where scanpy or igraph is not installed.
+    """
+    try:
+        import igraph  # noqa: F401, scanpy imports it when it is asked for communities
+        import scanpy as sc
+    except ImportError as error:
+        raise KitError(f"method = 'leiden': needs {error.name}: pip install 'sparcl-lite[cells]'") from None
+    data = sc.AnnData(X)
+    sc.pp.pca(data, n_comps=min(n_components, min(X.shape) - 1), random_state=seed)
+    sc.pp.neighbors(data, n_neighbors=n_neighbors, random_state=seed)
+    low, high, best = *RESOLUTIONS, None
+    for _ in range(LEIDEN_FITS):
+        resolution = float(np.sqrt(low * high))
+        sc.tl.leiden(data, resolution, random_state=seed, flavor="igraph", n_iterations=-1, directed=False)
+        found = data.obs["leiden"].cat.codes.to_numpy()
+        if best is None or abs(found.max() + 1 - k) < abs(best[0].max() + 1 - k):
+            best = found, resolution
+        if found.max() + 1 == k:
+            break
+        low, high = (resolution, high) if found.max() + 1 < k else (low, resolution)
+    return Fitted(best[0].astype(int), data.obsm["X_pca"], details={"resolution": best[1]})
+
+
+CLUSTERERS.register("leiden", leiden, label="Leiden")
 CLUSTERERS.register("k-sparse", ksparse, label="K-sparse")
 CLUSTERERS.register("pca", pca, label="PCA + k-means")
 CLUSTERERS.register("spectral", spectral)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["l1_ball", "l1_sphere", "simplex_rows"]
+__all__ = ["l1_ball", "l1_sphere", "largest_rows", "simplex_rows"]
 
 
 def l1_ball(z: np.ndarray, radius: float) -> np.ndarray:
@@ -31,6 +31,24 @@ def l1_sphere(z: np.ndarray, radius: float) -> np.ndarray:
     z = _checked(z, radius)
     magnitude = np.abs(z)
     return np.sign(z) * np.maximum(magnitude - _threshold(magnitude.ravel(), radius), 0).astype(z.dtype)
+
+
+def largest_rows(z: np.ndarray, count: int) -> np.ndarray:
+    """`z` (d, h) projected on the largest l1 ball in which at most `count` of its rows are not zero.
+
+    All magnitudes lose the same amount, the largest entry of the rows that go. Of equal rows the first ones stay.
+
+    >>> largest_rows(np.array([[3.0, -1.0], [0.0, 2.0]]), 1)
+    array([[ 1., -0.],
+           [ 0.,  0.]])
+    """
+    sizes = np.abs(z).max(axis=1)
+    order = np.argsort(-sizes, kind="stable")
+    lost = sizes[order[count:]]
+    threshold = lost[lost < sizes[order[count - 1]]].max(initial=0)
+    projected = np.sign(z) * np.maximum(np.abs(z) - threshold, 0)
+    projected[order[count:]] = 0
+    return projected
 
 
 def simplex_rows(rows: np.ndarray) -> np.ndarray:

@@ -22,9 +22,9 @@ def eta_path(estimator: KSparse, X: Any, etas: Iterable[float] | None = None) ->
     other data. The silhouette is that of the projected samples; it tends to favour many features.
     """
     if etas is None:
-        free = clone(estimator).set_params(eta=None).fit(X)
+        free = clone(estimator).set_params(eta=None, n_genes=None).fit(X)
         etas = np.array(FRACTIONS) * free.l1_norm_
-    return pd.DataFrame(_line(clone(estimator).set_params(eta=float(eta)).fit(X), X) for eta in etas)
+    return pd.DataFrame(_line(clone(estimator).set_params(eta=float(eta), n_genes=None).fit(X), X) for eta in etas)
 
 
 def choose_eta(path: pd.DataFrame) -> float:
@@ -47,13 +47,13 @@ def eta_for_genes(estimator: KSparse, X: Any, wanted: int, *, tolerance: float =
     """
     if not 1 <= wanted <= X.shape[1]:
         raise ValueError(f"wanted: got {wanted}, allowed are 1 to {X.shape[1]}, the features of X")
-    best = clone(estimator).set_params(eta=None).fit(X)
+    best = clone(estimator).set_params(eta=None, n_genes=None).fit(X)
     high, low = np.log(best.l1_norm_), np.log(best.l1_norm_ * 1e-4)
     for _ in range(max_fits):
         if _miss(best, wanted) <= tolerance * wanted:
             break
         middle = (low + high) / 2
-        model = clone(estimator).set_params(eta=float(np.exp(middle))).fit(X)
+        model = clone(estimator).set_params(eta=float(np.exp(middle)), n_genes=None).fit(X)
         low, high = (middle, high) if len(model.selected_features_) < wanted else (low, middle)
         best = min(best, model, key=lambda fitted: _miss(fitted, wanted))
     return best

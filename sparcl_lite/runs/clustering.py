@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sparcl_lite.clustering.methods import Fitted
 
 RANKED = 200  # features that a result names
-PER_CELL = 10_000  # counts of a cell before logarithms
 PERCENT = 100
 
 
@@ -96,6 +95,7 @@ def cells_of(config: ClusteringConfig) -> Cells:
     from sparcl_lite.clustering.data.cells import Cells
     from sparcl_lite.clustering.data.loaders import load
     from sparcl_lite.clustering.data.simulator import simulate
+    from sparcl_lite.clustering.preprocess import log_normalised
 
     if config.dataset == SIMULATED:
         given = {"n_cells": config.cells, "n_genes": config.genes, "dropout": config.dropout}
@@ -108,11 +108,6 @@ def cells_of(config: ClusteringConfig) -> Cells:
     if config.share < 1:
         return Cells(cells.name, X[kept], cells.labels[kept], cells.genes, cells.truth)
     return Cells(cells.name, X, cells.labels, cells.genes, cells.truth)
-
-
-def log_normalised(counts: np.ndarray) -> np.ndarray:
-    """`log(1 + count per 10,000 counts of the cell)`, (m, d)."""
-    return np.log1p(counts * (PER_CELL / np.maximum(counts.sum(axis=1, keepdims=True), 1)))
 
 
 def _outcome(config: ClusteringConfig, cells: Cells, fitted: Fitted) -> dict[str, Any]:

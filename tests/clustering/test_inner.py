@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from sparcl_lite.clustering.design import Design, _csr_rows
+from sparcl_lite.clustering.design import Design, _csr_rows, _row_blocks
+from sparcl_lite.clustering.gram import MIN_SAMPLES, GramDesign, design_of
 from sparcl_lite.clustering.inner import solve
 
 
@@ -80,6 +81,50 @@ def test_rows_beyond_2_31_values_are_found():
     assert np.shares_memory(rows.data, values)
 
 
+def test_blocks_of_a_csr_array_share_its_memory():
+    X = sparse.random_array((20_000, 30), density=0.1, format="csr", rng=np.random.default_rng(0))
+    for start, stop, rows in _row_blocks(X):
+        assert np.shares_memory(rows.data, X.data)
+        assert np.shares_memory(rows.indices, X.indices)
+        np.testing.assert_array_equal(rows.toarray(), X[start:stop].toarray())
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr", "denser csr", "dask", "dask of csr"])
+def test_products_that_are_kept_are_those_of_the_data(kind):
+    rng = np.random.RandomState(0)
+    X = rng.poisson(0.03 if kind == "csr" else 0.5, (300, 25)).astype(float)
+    given = {"dense": X, "dask": da.from_array(X, chunks=(37, 10))}.get(kind, sparse.csr_array(X))
+    if kind == "dask of csr":
+        given = da.from_array(X, chunks=(50, -1)).map_blocks(sparse.csr_array)
+    kept, read = GramDesign(given), Design(X)
+    W, labels, centroids = rng.normal(size=(25, 5)), rng.randint(3, size=300), rng.normal(size=(3, 5))
+    assert kept.norm == pytest.approx(read.norm, rel=1e-6)
+    for _ in range(2):
+        np.testing.assert_allclose(
+            kept.gradient(W, labels, centroids), read.gradient(W, labels, centroids), atol=1e-8 * np.abs(W).max()
+        )
+        labels = rng.randint(3, size=300)
+    left, values = kept.svd(4, rng)
+    U, known, _ = np.linalg.svd((X - X.mean(axis=0)) / kept.norm)
+    np.testing.assert_allclose(values, known[:4], rtol=1e-6)
+    np.testing.assert_allclose(np.abs((left * U[:, :4]).sum(axis=0)), 1, rtol=1e-6)
+    assert np.isfinite(kept.svd(25, rng)[0]).all()
+
+
+def test_many_samples_of_few_features_are_read_once():
+    assert type(design_of(np.ones((MIN_SAMPLES, 3)))) is Design
+    assert type(design_of(np.ones((MIN_SAMPLES + 1, 3)))) is GramDesign
+
+
+def test_threads_change_no_bit():
+    X = sparse.random_array((12_000, 40), density=0.2, format="csr", rng=np.random.default_rng(0), dtype=np.float32)
+    for kind in (Design, GramDesign):
+        one, two = kind(X, 1), kind(X, 2)
+        W, labels = np.random.RandomState(0).normal(size=(40, 3)), np.arange(12_000) % 2
+        np.testing.assert_array_equal(one.gradient(W, labels, np.eye(2, 3)), two.gradient(W, labels, np.eye(2, 3)))
+        np.testing.assert_array_equal(one.project(W), two.project(W))
+
+
 def test_inner_products_of_samples(problem):
     X, A, *_ = problem
     for form in ("dense", "csr"):
@@ -94,6 +139,16 @@ def test_single_precision_is_kept_and_good_enough(problem):
         assert design.project(W).dtype == np.float32
         expected = A.T @ (A @ W - centroids[labels])
         np.testing.assert_allclose(design.gradient(W, labels, centroids), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("wanted", [3, 6, 9, 12])
+def test_asking_for_rows_solves_the_problem_of_their_norm(problem, wanted):
+    X, _, labels, centroids = problem
+    how = {"accelerated": False, "max_iter": 50_000, "tol": 1e-12}
+    W, _ = solve(Design(X), labels, centroids, np.zeros((15, 5)), eta=None, n_features=wanted, **how)
+    assert np.count_nonzero(np.abs(W).sum(axis=1)) == wanted
+    same, _ = solve(Design(X), labels, centroids, np.zeros((15, 5)), eta=np.abs(W).sum(), **how)
+    np.testing.assert_allclose(W, same, atol=1e-4 * np.abs(W).max())
 
 
 @pytest.mark.parametrize("eta", [0.5, 5.0, 50.0])

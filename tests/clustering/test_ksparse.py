@@ -16,8 +16,10 @@ from sparcl_lite.clustering import (
     choose_eta,
     eta_for_genes,
     eta_path,
+    load,
     simulate,
 )
+from sparcl_lite.clustering.inputs import checked
 from sparcl_lite.clustering.ksparse import AS_RELEASED
 from sparcl_lite.clustering.scores import accuracy, agreement, jaccard, precision_recall, silhouette
 
@@ -40,7 +42,7 @@ def test_the_constraint_and_what_is_said_of_it(planted):
     assert tight.l1_norm_ == pytest.approx(4.0)
     assert (tight.constraint_active_, wide.constraint_active_) == (True, False)
     assert len(tight.selected_features_) < len(wide.selected_features_) == 200
-    assert wide.l1_norm_ == pytest.approx(KSparse(3, random_state=0).fit(X).l1_norm_)
+    assert wide.l1_norm_ == pytest.approx(KSparse(3, n_genes=None, random_state=0).fit(X).l1_norm_)
     sphere = KSparse(3, eta=1e4, constraint="sphere", random_state=0).fit(X)
     assert sphere.l1_norm_ == pytest.approx(1e4)
 
@@ -58,6 +60,24 @@ def test_without_acceleration_the_criterion_never_rises(cells):
     model = KSparse(4, eta=100.0, accelerated=False, w_max_iter=20, tol=0, n_init=1, random_state=0).fit(cells.X)
     assert (np.diff(model.criterion_) <= 1e-4 * model.criterion_[:-1]).all()
     assert len(model.criterion_) - 1 == len(model.relative_criterion_) == model.n_iter_
+
+
+def test_few_genes_need_centroids_that_stay_apart():
+    """Of real cells: free centroids end below the start, penalised ones, the default with `n_genes`, above it."""
+    pbmc = load("pbmc")
+    options = {"n_genes": 50, "n_init": 3, "random_state": 0}
+    auto, free = KSparse(8, **options).fit(pbmc.X), KSparse(8, centroids="free", **options).fit(pbmc.X)
+    start, kept, lost = (accuracy(pbmc.labels, x) for x in (auto.initial_labels_, auto.labels_, free.labels_))
+    assert kept > start > lost
+
+
+def test_centroids_are_penalised_where_a_number_of_genes_decides(planted):
+    def weights(**options):
+        return KSparse(3, n_init=2, random_state=0, **options).fit(planted[0]).coef_
+
+    np.testing.assert_array_equal(weights(), weights(centroids="identity-penalty", n_genes=50))
+    np.testing.assert_array_equal(weights(eta=4.0), weights(eta=4.0, centroids="free", n_genes=None))
+    np.testing.assert_array_equal(weights(n_genes=None), weights(n_genes=None, centroids="free"))
 
 
 @pytest.mark.parametrize("centroids", ["free", "identity-penalty"])
@@ -129,7 +149,7 @@ def test_indices_of_64_bits_are_taken_and_kept(planted):
     np.testing.assert_array_equal(model.fit_predict(wide), narrow.labels_)
     np.testing.assert_allclose(model.transform(wide), narrow.transform(X), atol=1e-9)
     np.testing.assert_array_equal(model.predict(wide), narrow.predict(X))
-    assert model._checked(wide, reset=False).indptr.dtype == np.int64  # more than 2^31 values need it
+    assert checked(model, wide, reset=False).indptr.dtype == np.int64  # more than 2^31 values need it
     assert SpectralNJW(3, random_state=0).fit_predict(wide).shape == (90,)
 
 
@@ -223,18 +243,26 @@ def test_eta_is_the_smallest_of_the_best_after_the_first_rise(silhouettes, chose
     ("values", "message"),
     [
         ({"constraint": "box"}, "constraint: got 'box', allowed are ball, sphere"),
-        ({"centroids": "fixed"}, "centroids: got 'fixed', allowed are free, identity-penalty"),
-        ({"init": "random"}, "init: got 'random', allowed are spectral, pca, whitened, k-means"),
+        ({"centroids": "fixed"}, "centroids: got 'fixed', allowed are auto, free, identity-penalty"),
+        ({"init": "random"}, "init: got 'random', allowed are auto, spectral, pca, whitened, k-means"),
         ({"eta": 0.0}, "eta: got 0.0, allowed is a number above 0"),
         ({"n_init": 0}, "n_init: got 0, allowed is 1 or more"),
         ({"threshold": -0.1}, "threshold: got -0.1, allowed is 0 or more"),
         ({"max_iter": 2.0}, "max_iter: got 2.0, allowed is a whole number"),
+        ({"eta": "a"}, "eta: got 'a', allowed is a number above 0$"),
+        ({"tol": "small"}, "tol: got 'small', allowed is 0 or more"),
+        ({"n_genes": 0}, 'n_genes: got 0, allowed is 1 or more, or "auto"'),
+        ({"n_genes": 1.5}, 'n_genes: got 1.5, allowed is a whole number of 1 or more, or "auto"'),
+        ({"n_genes": 201}, "n_genes: got 201, allowed are 1 to 200, the features of X"),
+        ({"n_genes": 5, "eta": 1.0}, "n_genes: got 5 beside eta=1.0, allowed is one of the two"),
+        ({"n_clusters": "many"}, "n_clusters: got 'many', allowed is a whole number"),
+        ({"n_clusters": None}, "n_clusters: got None, allowed is a whole number"),
         ({"n_components": 0}, "n_components: got 0, allowed is 1 or more"),
     ],
 )
 def test_wrong_parameters_are_named(planted, values, message):
     with pytest.raises(ValueError, match=message):
-        KSparse(3, **values).fit(planted[0])
+        KSparse(**({"n_clusters": 3} | values)).fit(planted[0])
 
 
 @pytest.mark.slow
@@ -249,10 +277,10 @@ def test_a_number_of_clusters_is_whole(planted, estimator, value):
 
 def test_limits_are_said_before_memory_runs_out():
     with pytest.raises(ValueError, match=r"n_samples: got 10001, allowed with init='spectral' are up to 10000"):
-        KSparse(2).fit(np.zeros((10_001, 2)))
+        KSparse(2, init="spectral").fit(np.zeros((10_001, 2)))
     X = da.zeros((30, 4), chunks=(10, 4))
     with pytest.raises(ValueError, match="init='spectral' needs all pairs"):
-        KSparse(2).fit(X)
+        KSparse(2, init="spectral").fit(X)
     with pytest.raises(ValueError, match="NaN or infinity"):
         KSparse(2, init="pca").fit(X * np.nan)
     model = KSparse(2, init="pca", n_init=1).fit(da.from_array(np.random.RandomState(0).rand(30, 4), chunks=(10, 4)))

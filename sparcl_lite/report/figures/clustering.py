@@ -6,6 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from scipy import sparse
 from sklearn.decomposition import PCA
 
 from sparcl_lite.clustering import KSparse
@@ -24,6 +25,7 @@ METHOD_COLOURS = {
 }
 START, ACCENT = "#E69F00", "#D55E00"  # K-sparse starts from a spectral clustering
 SHOWN_GENES, SHOWN_CELLS = 25, 300  # of a heat map
+DRAWN_CELLS = 20_000  # of a scatter plot
 
 
 def accuracy_by_method(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
@@ -106,31 +108,54 @@ def eta_path(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     return figure, points
 
 
-def selected_genes(cells: Cells, model: KSparse, names: list[str]) -> tuple[Figure, pd.DataFrame]:
-    """Heat map of the highest ranked genes over cells sorted by cluster, and the projected cells in two dimensions."""
+def selected_genes(cells: Cells, model: KSparse, clusters: np.ndarray | None = None) -> tuple[Figure, pd.DataFrame]:
+    """Heat map of the highest ranked genes over cells sorted by cluster, and the projected cells in two dimensions.
+
+    `clusters` (m,) are the model's labels under other numbers. The projected cells have the colours of the true
+    classes where `cells` has them, else of the clusters.
+    """
+    clusters = model.labels_ if clusters is None else clusters
     top = model.selected_features_[:SHOWN_GENES]
-    chosen = np.sort(np.random.RandomState(0).permutation(len(cells.labels))[:SHOWN_CELLS])
-    chosen = chosen[np.argsort(model.labels_[chosen], kind="stable")]
-    values = cells.X[chosen][:, top].astype(float)
-    scaled = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
+    m = len(clusters)
+    chosen = np.sort(np.random.RandomState(0).permutation(m)[:SHOWN_CELLS])
+    chosen = chosen[np.argsort(clusters[chosen], kind="stable")]
+    drawn = np.sort(np.random.RandomState(0).permutation(m)[:DRAWN_CELLS])
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(6.6, 4.0), layout="constrained", gridspec_kw={"width_ratios": [1.3, 1]}
     )
-    sns.heatmap(scaled.T, ax=left, cmap="vlag", center=0, vmin=-2, vmax=2, yticklabels=[names[g] for g in top],
-                xticklabels=False, cbar_kws={"label": "standard deviations"})  # fmt: skip
-    left.tick_params(axis="y", labelsize=6)
-    for boundary in np.flatnonzero(np.diff(model.labels_[chosen])) + 1:
-        left.axvline(boundary, color="black", linewidth=0.6)
-    left.set(xlabel="cells, by cluster", title="highest ranked genes")
-    left.grid(False)
-    plane = PCA(2, svd_solver="full").fit_transform(model.transform(cells.X))
-    points = pd.DataFrame({"x": plane[:, 0], "y": plane[:, 1], "class": cells.labels, "cluster": model.labels_})
-    sns.scatterplot(points, x="x", y="y", hue="class", palette="colorblind", s=8, linewidth=0, ax=right)
-    right.set(xlabel="first component of A W", ylabel="second component", title="projected cells, true classes")
+    _heat_map(left, cells.X[chosen][:, top], cells.genes[top], clusters[chosen])
+    plane = PCA(2, svd_solver="full").fit_transform(model.transform(cells.X[drawn]))
+    points = pd.DataFrame({"x": plane[:, 0], "y": plane[:, 1], "cluster": clusters[drawn]})
+    hue, title = "cluster", "projected cells, clusters found"
+    if cells.labels is not None:
+        points.insert(2, "class", cells.labels[drawn])
+        hue, title = "class", "projected cells, true classes"
+    names = sorted(points[hue].unique()) if hue == "cluster" else None
+    palette = sns.color_palette("colorblind" if points[hue].nunique() <= 10 else "husl", points[hue].nunique())
+    sns.scatterplot(points, x="x", y="y", hue=hue, hue_order=names, palette=palette, s=8, linewidth=0, ax=right)
+    right.set(xlabel="first component of A W", ylabel="second component", title=title)
     handles, labels = right.get_legend_handles_labels()
     right.get_legend().remove()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7)
+    heading = {"title": "cluster"} if hue == "cluster" else {}
+    columns = min(10, len(labels)) if hue == "cluster" else 4
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=7, **heading)
     return figure, points
+
+
+def _heat_map(ax, values, genes: np.ndarray, clusters: np.ndarray) -> None:
+    """Genes (n,) by cells sorted by cluster, in standard deviations of each gene; lines and numbers at the clusters."""
+    values = np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=float)
+    scaled = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
+    sns.heatmap(scaled.T, ax=ax, cmap="vlag", center=0, vmin=-2, vmax=2, yticklabels=genes,
+                xticklabels=False, cbar_kws={"label": "standard deviations"})  # fmt: skip
+    ax.tick_params(axis="y", labelsize=6)
+    edges = np.flatnonzero(np.diff(clusters)) + 1
+    for boundary in edges:
+        ax.axvline(boundary, color="black", linewidth=0.6)
+    starts, stops = np.array([0, *edges]), np.array([*edges, len(clusters)])
+    ax.set_xticks((starts + stops) / 2, clusters[starts], fontsize=6, rotation=0)
+    ax.set(xlabel="cells, by cluster", title="highest ranked genes")
+    ax.grid(False)
 
 
 def scaling(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
