@@ -1,6 +1,7 @@
 """What a notebook needs beyond its thin cells: checked parameters, its store, and one place for its figures."""
 
 import ast
+import os
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -16,7 +17,27 @@ from sparcl_lite.runs.store import Store
 INJECTED = "# Parameters\n"  # how the cell begins in which papermill sets parameters
 
 
-Folder = Annotated[str, AfterValidator(lambda given: given and str(folder(given)))]
+#: Folders of the committed notebooks, relative to theirs: those of the checkout, wherever a kernel runs.
+STORE, EVIDENCE, FIGURES = "../build/store", "../results", "../build/figures"
+
+
+def _placed(given: str) -> str:
+    """An absolute folder. A kernel in the checkout or in its notebooks' folder has the same relative ones."""
+    home = _home()
+    if home and (given in (STORE, EVIDENCE, FIGURES) or Path.cwd() in (home, home.parent)):
+        return os.path.normpath(home / folder(given))
+    return os.path.abspath(folder(given))
+
+
+def _evidence(given: str) -> str:
+    place = given and _placed(given)
+    if place and not Path(place).is_dir():
+        raise ValueError(f"no folder is at {place}; allowed: a folder of results, or nothing to make every run here")
+    return place
+
+
+Folder = Annotated[str, AfterValidator(lambda given: given and _placed(given))]
+Evidence = Annotated[str, AfterValidator(_evidence)]
 
 
 def _listed(given: Any) -> Any:
@@ -46,10 +67,10 @@ class NotebookParameters(BaseModel):
     profile: str = "lite"
     dataset: str = ""
     seeds: int = Field(10, ge=1)
-    store: Folder = "../build/store"
-    evidence: Folder = "../results"
+    store: Folder = Field(default_factory=lambda: _placed(STORE))
+    evidence: Evidence = Field(default_factory=lambda: place if Path(place := _placed(EVIDENCE)).is_dir() else "")
     scheduler: str = ""
-    figures: Folder = "../build/figures"
+    figures: Folder = Field(default_factory=lambda: _placed(FIGURES))
     plugins: Annotated[list[str], BeforeValidator(_listed)] = []
 
     @classmethod
@@ -123,7 +144,11 @@ def _is_literal(value: ast.expr | None) -> bool:
 
 def notebooks_folder() -> Path:
     """The folder of notebooks of the checkout this package runs from. Raises `KitError` when there is none."""
+    if place := _home():
+        return place
+    raise KitError("notebooks: not there; run from a checkout of the project (pip install -e .)")
+
+
+def _home() -> Path | None:
     place = Path(__file__).parent.parent / "notebooks"
-    if not place.is_dir():
-        raise KitError(f"notebooks = {place}: not there; run from a checkout of the project (pip install -e .)")
-    return place
+    return place if place.is_dir() else None

@@ -3,7 +3,8 @@
 import ast
 import copy
 import re
-from pathlib import Path
+import subprocess
+import sys
 
 import nbformat
 import pandas as pd
@@ -222,8 +223,35 @@ def test_parameters_are_those_of_the_namespace():
     assert (p.profile, p.sparsities, p.seeds) == ("smoke", [0.9, 1.0], 10)
     assert p.shared() == {"profile": "smoke"}
     assert Parameters.checked({"dataset": "digits", "sparsities": []}).shared()["dataset"] == "digits"
-    assert p.open_store().also_read == [Path("../results")]
     assert Parameters.checked({"sparsities": [], "evidence": ""}).open_store().also_read == []
+
+
+def test_folders_do_not_depend_on_where_the_kernel_runs(tmp_path, monkeypatch):
+    root = notebooks_folder().parent
+    given = {"store": "../build/store", "evidence": "../results", "sparsities": []}
+    for place in (root, root / "notebooks", tmp_path):
+        monkeypatch.chdir(place)
+        p = Parameters.checked(given)
+        assert [p.store, p.figures] == [str(root / "build" / name) for name in ("store", "figures")]
+        assert p.open_store().also_read == [root / "results"]
+        own = str(tmp_path / "own" if place == tmp_path else root / "notebooks" / "own")
+        assert Parameters.checked(given | {"store": "own"}).store == own
+
+
+def test_evidence_that_is_named_and_missing_is_an_error(tmp_path):
+    with pytest.raises(KitError, match=r"evidence = '.*/lost': no folder is at .*/lost; allowed: a folder of results"):
+        Parameters.checked({"evidence": str(tmp_path / "lost"), "sparsities": []})
+
+
+@pytest.mark.slow
+def test_papermill_from_another_folder_finds_the_evidence_and_trains_nothing(tmp_path):
+    """As a user runs it: a process of its own, whose kernel starts where the shell is."""
+    (path,) = (path for path in NOTEBOOKS if path.stem == "quickstart")
+    values = ["-p", "store", tmp_path / "store", "-p", "figures", tmp_path / "figures"]
+    command = [sys.executable, "-m", "papermill", path, tmp_path / "out.ipynb", *values]
+    done = subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "store").exists()
 
 
 WRONG = {

@@ -44,6 +44,7 @@ def test_of_data(home, monkeypatch):
 
 
 def test_of_a_notebook(home):
+    (home / "results").mkdir()
     p = NotebookParameters.checked({"store": "~/store", "evidence": "~/results", "figures": "~/figures"})
     assert [p.store, p.evidence, p.figures] == [str(home / name) for name in ("store", "results", "figures")]
     assert NotebookParameters.checked({"evidence": ""}).evidence == ""
@@ -54,7 +55,7 @@ def test_of_a_notebook(home):
 def test_every_folder_of_a_notebook_is_one():
     for path in select(["all"]):
         text, names = path.read_text(encoding="utf-8"), parameters_of(path) - NotebookParameters.model_fields.keys()
-        assert ("benchmarks: Folder" in text) == ("benchmarks" in names)
+        assert ("benchmarks: Evidence" in text) == ("benchmarks" in names)
 
 
 @pytest.mark.parametrize("given", ["--store=~/store", None])
