@@ -288,3 +288,39 @@ def test_a_script_needs_no_guard(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert (done.returncode, done.stdout) == (0, f"2 __main__ {script}\n"), done.stderr
     assert len(list(Store(tmp_path / "store").results())) == 2
+
+
+# -- what is said meanwhile
+
+
+def test_the_bar_names_the_runs_that_are_on_and_counts_their_epochs(tmp_path, scheduler, capsys):
+    sweep([tiny(seed=seed) for seed in range(2)], store=tmp_path, scheduler=scheduler)
+    shown = capsys.readouterr().err.split("\r")
+    on = [line for line in shown if re.search(r"0/2 runs.*left, now er, buffer 20, digits, seed [01]", line)]
+    assert {re.search(r"(\d+)%", line)[1] for line in on} - {"0"}, shown  # before any run is done
+
+
+HOLD = "import sys, time; from sparcl_lite.runs.ownership import held; from pathlib import Path\n"
+HOLD += "with held(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(float(sys.argv[2]))"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_of_another_process_is_told_with_who_and_since_when(tmp_path, scheduler, capsys, count):
+    store = Store(tmp_path)
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "locks" / f"{tiny().key}.lock"), "6"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        assert re.fullmatch(rf"process {other.pid} on .+, since \d\d:\d\d:\d\d", store.owner(tiny()))
+        sweep([tiny(seed=seed) for seed in range(count)], store=store, scheduler=scheduler if count > 1 else None)
+    text = rf"er, buffer 20, digits, seed 0: trained by process {other.pid} on .+, since .+(waiting|is awaited)"
+    assert re.search(text, capsys.readouterr().err)
+    assert store.owner(tiny()) is None
+
+
+def test_a_killed_process_owns_nothing(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "locks" / f"{tiny().key}.lock"), "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()
+        other.kill()
+    assert (tmp_path / "locks" / f"{tiny().key}.owner").exists()
+    assert Store(tmp_path).owner(tiny()) is None

@@ -118,4 +118,4 @@ def shown(value: float | None) -> str:
 def headline(job: Any, result: Any) -> str:
     """What was computed, and the numbers that a reader looks at first."""
     numbers = ", ".join(f"{name} {shown(value)}" for name, value in job.headline(result).items())
-    return f"{job.label}, seed {job.config.seed}: {numbers}"
+    return f"{job.name}: {numbers}"

@@ -1,6 +1,7 @@
 """`run(config)`: a finished result from the store, or one computed now."""
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def run(
         return found
     job.check_time()
     store.check_usable(job.disk_bytes)
-    with store.lock(job.config):
+    with store.lock(job.config, lambda who: print(f"{job.name}: trained by {who}; waiting", file=sys.stderr)):
         found = store.get(job.config)  # another process may have finished it meanwhile
         if found is None:
             with _COMPUTING, using_threads(job.threads):
