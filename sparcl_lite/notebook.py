@@ -2,6 +2,7 @@
 
 import ast
 import os
+import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -14,6 +15,7 @@ from sparcl_lite.paths import folder
 from sparcl_lite.plugins import load
 from sparcl_lite.runs.store import Store
 
+INTERRUPTED = "stopped; a run that was on keeps its last epoch, and goes on from it when the cell runs again"
 INJECTED = "# Parameters\n"  # how the cell begins in which papermill sets parameters
 
 
@@ -84,6 +86,7 @@ class NotebookParameters(BaseModel):
         for name in names_set(namespace.get("In", []), cls.model_fields):
             if name not in cls.model_fields:
                 raise KitError(f"{name} is not a parameter (parameters here: {allowed})")
+        in_one_line(ValidationError, KeyboardInterrupt)
         load(_listed(namespace.get("plugins", [])))
         try:
             return cls(**{name: namespace[name] for name in cls.model_fields if name in namespace})
@@ -99,8 +102,30 @@ class NotebookParameters(BaseModel):
         return Store(self.store, *([self.evidence] if self.evidence else []))
 
     def run(self, experiment) -> Any:
-        """Results of an experiment as a DataFrame; what is missing is trained."""
-        return experiment.run(seeds=self.seeds, store=self.open_store(), scheduler=self.scheduler or None)
+        """Results of an experiment as a DataFrame; what is missing is trained.
+
+        Progress says first which runs are stored, since when, and how long the others will take.
+        """
+        from sparcl_lite.runs.forecast import forecast
+
+        store = self.open_store()
+        said = forecast(experiment.jobs(seeds=self.seeds), store, Store(_placed(EVIDENCE)))
+        print(f"{experiment.name}: {said}", file=sys.stderr)
+        return experiment.run(seeds=self.seeds, store=store, scheduler=self.scheduler or None)
+
+
+def in_one_line(*errors: type[BaseException]) -> None:
+    """A notebook shows these errors in one line, in place of the calls that led to them."""
+    if "IPython" not in sys.modules or not (shell := sys.modules["IPython"].get_ipython()):
+        return
+
+    def show(shell, kind, error, traceback, tb_offset=None) -> list[str]:
+        text = explain(error) if isinstance(error, ValidationError) else INTERRUPTED
+        lines = [f"{kind.__name__}: {text}"]
+        shell._showtraceback(kind, error, lines)
+        return lines
+
+    shell.set_custom_exc(errors, show)
 
 
 def names_set(cells: Sequence[str], known: Container[str]) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import NotebookParameters, notebooks_folder
 from sparcl_lite.registry import NETWORKS
-from sparcl_lite.report import notebooks, site
+from sparcl_lite.report import execution, notebooks
 from sparcl_lite.runs.store import Store
 
 NOTEBOOKS = sorted(notebooks_folder().glob("*.ipynb"))
@@ -165,9 +165,9 @@ def test_notebooks_run_from_nothing(path, folder):
     name, before = path.stem, path.read_bytes()
     store, drawn = folder / "store", folder / name / "figures"
     values = {"profile": "smoke", "seeds": 1, "store": str(store), "evidence": "", "figures": str(drawn)}
-    known = site.parameters_of(path)
+    known = execution.parameters_of(path)
     values = {key: value for key, value in values.items() if key in known}
-    executed = nbformat.read(site.execute(path, folder / name / path.name, values), as_version=4)
+    executed = nbformat.read(execution.execute(path, folder / name / path.name, values), as_version=4)
     assert path.read_bytes() == before
     results = list(Store(store).results())
     assert len(results) >= notebooks.about(path).runs
@@ -178,7 +178,7 @@ def test_notebooks_run_from_nothing(path, folder):
     assert "check: " in "".join(output["text"] for output in outputs if output.get("name") == "stdout")
     assert {p.suffix for p in drawn.iterdir()} == {".pdf", ".png", ".csv"}
     assert all(len(pd.read_csv(points)) > 1 for points in drawn.glob("*.csv"))
-    tidy = problems(site._tidy(executed))
+    tidy = problems(execution.tidied(executed))
     assert [problem for problem in tidy if problem != "an absolute path"] == []  # the injected store is one
 
 
@@ -203,7 +203,7 @@ def test_long_notebooks_run_only_when_named(tmp_path, monkeypatch):
 def test_a_rendered_notebook_keeps_what_it_says_of_itself():
     notebook = sound()
     notebook.metadata = {"sparcl_lite": {"summary": "all"}, "papermill": {}, "language_info": {"name": "python"}}
-    assert set(site._tidy(notebook).metadata) == {"sparcl_lite", "language_info"}
+    assert set(execution.tidied(notebook).metadata) == {"sparcl_lite", "language_info"}
 
 
 class Parameters(NotebookParameters):
@@ -323,7 +323,7 @@ def test_no_notebook_overwrites_a_parameter(path):
     lines = [line for cell in cells for line in ast.parse(cell.source).body if not isinstance(line, ast.ClassDef)]
     names = [node for line in lines for node in ast.walk(line) if isinstance(node, ast.Name)]
     made = {name.id for name in names if isinstance(name.ctx, ast.Store)}
-    assert made & (NotebookParameters.model_fields.keys() | site.parameters_of(path)) == set()
+    assert made & (NotebookParameters.model_fields.keys() | execution.parameters_of(path)) == set()
 
 
 @pytest.mark.slow

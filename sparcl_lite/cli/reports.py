@@ -128,10 +128,10 @@ def render(notebooks: Annotated[list[str] | None, typer.Argument(help="names; al
 
     Example: sparcl-lite render sparcl_table1
     """
-    from sparcl_lite.report import site
+    from sparcl_lite.report import execution
     from sparcl_lite.report.notebooks import select
 
-    site.render(select(notebooks or ["all"]))
+    execution.render(select(notebooks or ["all"]))
 
 
 def _print_scoreboard(judged: list) -> None:

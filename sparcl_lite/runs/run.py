@@ -45,6 +45,9 @@ def run(
     job, store = job_of(what, device=device, threads=threads), open_store(store)
     found = store.get(job.config)
     if found:
+        if progress:
+            where = "committed" if store.committed(job.config) else f"made here, in {store.root}"
+            print(f"{job.name}: {where}, {getattr(found, 'finished', '')[:10]}", file=sys.stderr)
         return found
     job.check_time()
     store.check_usable(job.disk_bytes)

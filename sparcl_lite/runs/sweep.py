@@ -139,7 +139,8 @@ def _work(kind: str, given: dict, root: str, registered: bytes) -> str:
     """What a worker does; plain values in and out, so that versions of this package may differ a little.
 
     `registered` is what the run needs of what a user registered in the process that asks (`packed_for`). A worker that
-    cannot write to `root`, because it is on another machine, uses its own default store. How far it is goes to the topic given.
+    cannot write to `root`, because it is on another machine, uses its own default store. How far it is goes to
+    the topic given.
     """
     adopt(registered)
     store = Store(root)
