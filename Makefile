@@ -79,4 +79,4 @@ $(INSTALLED): pyproject.toml
 	@$(PY) -m pip install -q --disable-pip-version-check -e '.[all]'
 	@rm -f $(UNFINISHED)
 	@touch $@
-	@echo "Installed."
+	@echo "Installed. For the command sparcl-lite: source $(VENV)/bin/activate, or $(VENV)/bin/sparcl-lite"

@@ -109,5 +109,3 @@ def tidied(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             if "execution_count" in output:
                 output.execution_count = count
     return notebook
-
-

@@ -74,6 +74,15 @@ class Store:
                 return found
         return None
 
+    def beginning(self, key: str) -> Iterator[Any]:
+        """Finished runs whose key begins so, those of `also_read` first; a damaged one raises `KitError`."""
+        for root in (*self.also_read, self.root):
+            lines = evidence.lines(root)
+            for kind in Store(root)._kinds():
+                for each in (known for known in Store(root)._keys(kind, lines) if known.startswith(key)):
+                    path = root / kind.folder / f"{each}.json"
+                    yield _from_file(path, kind) or _of_line(lines.get((kind.kind, each)), kind, each)
+
     def put(self, result: BaseModel) -> Path:
         """Keep a finished run and drop its checkpoint. Raises `KitError` when it cannot be written."""
         path = self.path(result.config)
