@@ -151,7 +151,8 @@ def test_a_table_of_stored_runs(call, tmp_path):
 
 COMMANDS = ["run", "sweep", "table", "claims", "flops", "reproduce", "render", "data", "data fetch",
             "data verify", "store", "store list", "store verify", "store prune", "store export", "bench",
-            "show", "compare", "export", "init", "bench overhead", "bench step", "bench train", "bench memory", "bench kernels"]  # fmt: skip
+            "show", "compare", "export", "init",
+            "bench overhead", "bench step", "bench train", "bench memory", "bench kernels"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

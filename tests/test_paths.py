@@ -13,8 +13,8 @@ from sparcl_lite.data import sources
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import NotebookParameters
 from sparcl_lite.report import figures
-from sparcl_lite.report.notebooks import select
 from sparcl_lite.report.execution import parameters_of
+from sparcl_lite.report.notebooks import select
 from sparcl_lite.runs.run import default_store
 from sparcl_lite.runs.store import Store
 

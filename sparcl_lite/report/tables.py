@@ -23,6 +23,7 @@ from sparcl_lite.papers.verdicts import NEWER, Evidence, Judged
 COLOURS = {REPRODUCED: "#d5ecd9", INCONCLUSIVE: "#fcefc7", CONTRADICTED: "#f8d7d3", UNTESTABLE: "#eeeeee"}
 COLOURS |= {"yes": COLOURS[REPRODUCED], "unclear": COLOURS[INCONCLUSIVE], "no": COLOURS[CONTRADICTED]}
 TEXT = "#1b1b1b"  # on these colours, also where the page around them is dark
+PUBLICATIONS = {"sparcl": "SparCL", "clfd": "CLFD", "lightcl": "LightCL", "ksparse": "K-sparse"}
 METRIC_NAMES = {"class_il": "Class-IL", "task_il": "Task-IL"}
 BY_BUFFER = ("table1", "tables")  # items whose rows have several buffers
 BESIDE_PAPER = ("direction", "inside")  # columns of a metric that say how our difference lies to the paper's
