@@ -101,6 +101,10 @@ class NotebookParameters(BaseModel):
         """The store of the notebook's runs, with the committed evidence in front of it."""
         return Store(self.store, *([self.evidence] if self.evidence else []))
 
+    def measured(self) -> Store:
+        """Benchmarks: those of this machine's store, else the committed ones; no notebook makes any."""
+        return Store(_placed(EVIDENCE), self.store)
+
     def run(self, experiment) -> Any:
         """Results of an experiment as a DataFrame; what is missing is trained.
 

@@ -161,6 +161,7 @@ def test_citation_agrees_with_pyproject():
         (["lab"], "-m jupyterlab notebooks"),
         (["bench"], "sparcl-lite bench overhead"),
         (["render"], "sparcl-lite render"),
+        (["docs"], "sparcl-lite docs"),
         (["lint"], "-m ruff format --check"),
         (
             ["reproduce", "PROFILE=paper", "SEEDS=5", "SCHEDULER=tcp://host:8786"],

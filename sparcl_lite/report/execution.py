@@ -5,8 +5,9 @@ import logging
 import os
 import re
 import sys
+import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import nbformat
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import notebooks_folder
 from sparcl_lite.report import documents
-from sparcl_lite.report.notebooks import METADATA
+from sparcl_lite.report.notebooks import METADATA, about
 
 TIMEOUT_SECONDS = None  # a cell trains for as long as it needs
 
@@ -68,6 +69,31 @@ def _reason(error: Any) -> str:
         field, allowed, value = found.groups()
         return f"{field} = {value}: {allowed[0].lower()}{allowed[1:]}"
     return f"{error.ename}: {text}"
+
+
+def reproduce(notebooks: list[Path], folder: Path, common: dict[str, Any], chosen: dict[str, Any]) -> Iterator[int]:
+    """Execute every notebook into `folder`; yields how many are done, from 0 on, and says how long the others may take.
+
+    Every notebook gets those of the `common` parameters that it has, and all of the `chosen` ones; they stand in the
+    parameters cell of what is written.
+    """
+    for notebook in notebooks:  # before the first of them trains
+        check_names(notebook, chosen)
+    start, runs = time.monotonic(), [about(notebook).runs + 1 for notebook in notebooks]
+    yield 0
+    for number, notebook in enumerate(notebooks):
+        passed = (time.monotonic() - start) / 60
+        left = f", about {passed * sum(runs[number:]) / sum(runs[:number]):.0f} left" if number else ""
+        print(f"[{number + 1}/{len(notebooks)}] {notebook.stem}, {passed:.0f} minutes so far{left}", file=sys.stderr)
+        known = parameters_of(notebook)
+        parameters = {name: value for name, value in common.items() if name in known} | chosen
+        executed = execute(notebook, folder / notebook.name, parameters)
+        page = tidied(nbformat.read(executed, as_version=4))
+        for cell in page.cells:
+            if "parameters" in cell.metadata.get("tags", []):
+                cell.source = with_parameters(cell.source, parameters)
+        nbformat.write(page, executed)
+        yield number + 1
 
 
 def render(notebooks: list[Path]) -> None:

@@ -20,6 +20,7 @@ from sparcl_lite.papers.differences import ENOUGH_SEEDS, differences, inside, pr
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.verdicts import NEWER, Evidence, Judged
 
+VERDICTS = (REPRODUCED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE)
 COLOURS = {REPRODUCED: "#d5ecd9", INCONCLUSIVE: "#fcefc7", CONTRADICTED: "#f8d7d3", UNTESTABLE: "#eeeeee"}
 COLOURS |= {"yes": COLOURS[REPRODUCED], "unclear": COLOURS[INCONCLUSIVE], "no": COLOURS[CONTRADICTED]}
 TEXT = "#1b1b1b"  # on these colours, also where the page around them is dark
@@ -256,4 +257,4 @@ def _seeds(entry: Judged) -> str:
 def verdict_line(judged: list[Judged]) -> str:
     """`5 reproduced, 1 contradicted, 2 inconclusive, 1 not testable here`."""
     verdicts = [entry.verdict for entry in judged]
-    return ", ".join(f"{verdicts.count(v)} {v}" for v in (REPRODUCED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE))
+    return ", ".join(f"{verdicts.count(v)} {v}" for v in VERDICTS)
