@@ -19,7 +19,7 @@ from sparcl_lite.notebook import notebooks_folder
 from sparcl_lite.papers.registry import judged
 from sparcl_lite.papers.verdicts import Judged
 from sparcl_lite.report import agreement, board, notebooks
-from sparcl_lite.report.tables import PUBLICATIONS, VERDICTS, scoreboard, verdict_line
+from sparcl_lite.report.tables import PUBLICATIONS, VERDICTS, verdict_line
 from sparcl_lite.runs.store import Store
 
 INTRO = (
@@ -110,7 +110,7 @@ def _generated(root: Path, here: Here, executed: dict[str, Path]) -> dict[str, s
     compared, cards = agreement.table(here.cells), [_card(root, paper, committed, here) for paper in PUBLICATIONS]
     return {
         "index.md": _filled("index", intro=INTRO, cards=cards),
-        "scoreboard.md": _filled("scoreboard", claims=claims, caption=scoreboard(committed).caption, **shared),
+        "scoreboard.md": _filled("scoreboard", claims=claims, **shared),
         "machine.md": _filled(
             "machine", how=here.how, summary=agreement.summary(here.cells) if here.cells else "",
             table="" if compared.frame.empty else compared.to_markdown(), executed=sorted(executed),
