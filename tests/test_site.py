@@ -174,7 +174,8 @@ def test_contrast_is_that_of_wcag_aa(report):
 
 TELL = "<script>addEventListener('load', () => parent.postMessage(document.documentElement.scrollWidth, '*'))</script>"
 FRAME = """<!doctype html><iframe src="{}" style="width: 400px; height: 900px; border: 0"></iframe>
-<script>addEventListener("message", event => {{ if (Number.isInteger(event.data)) document.body.dataset.width = event.data }})
+<script>
+addEventListener("message", event => {{ if (Number.isInteger(event.data)) document.body.dataset.width = event.data }})
 </script>"""
 
 

@@ -1,5 +1,6 @@
 """The report, which is the documentation too: a folder of pages that Sphinx makes of notebooks, docs and the claims."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,9 @@ def _page(notebook: nbformat.NotebookNode, name: str, executed: dict[str, Path])
         ]
         if alts:
             cell.metadata["mystnb"] = {"image": {"alt": alts[0] or f"Figure {number} of {name}"}}
+        for output in cell.get("outputs", []):
+            if text := output.get("data", {}).get("text/html"):
+                output["data"]["text/html"] = re.sub(r'(href="\w+)\.ipynb"', r'\1.html"', text)
     notebook.cells.insert(1, new_markdown_cell(said, id="from-where"))
     return nbformat.writes(notebook)
 
