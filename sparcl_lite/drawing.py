@@ -6,6 +6,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
@@ -34,6 +35,7 @@ def use_style() -> None:
     with as_file(files("sparcl_lite").joinpath("kit.mplstyle")) as path:
         plt.style.use(path)
     if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
+        plt.switch_backend(matplotlib.get_backend())  # which registers how figures are shown
         formatter = shell.display_formatter.formatters["image/png"]
         drawn = formatter.for_type(Figure)
         if drawn and not hasattr(drawn, "described"):

@@ -7,11 +7,30 @@ import nbformat
 import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
+from nbclient import NotebookClient
 
 from sparcl_lite.notebook import INTERRUPTED, notebooks_folder
 from sparcl_lite.report.execution import with_parameters
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+DRAW = """
+import matplotlib.pyplot as plt
+from sparcl_lite.report import figures as draw
+draw.use_style()
+figure, ax = plt.subplots()
+ax.plot([1, 2], label="dense")
+ax.set(xlabel="epoch", ylabel="accuracy (%)", title="digits")
+ax.legend()
+"""
+
+
+def test_a_figure_of_a_notebook_has_an_alternative_text():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(DRAW)])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    (shown,) = (o for o in notebook.cells[0].outputs if o.output_type == "display_data")
+    assert shown.metadata["image/png"]["alt"] == "Figure. digits, x: epoch, y: accuracy (%). Shown: dense."
 
 
 class Session:

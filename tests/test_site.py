@@ -51,14 +51,16 @@ def report(tmp_path_factory):
     values = {"Class-IL": {"here": 1.0, "committed": 2.0, "low": 1.5, "high": 2.5}}
     cells = [agreement.Cell("sparcl_table3/tdm", 0, "k" * 20, 10, agreement.OUTSIDE, values)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(site, "judged", lambda *_, **__: verdicts(0))
+        patch.setattr(site, "_committed", lambda _: verdicts(0))
         index = site.build(output, site.Here("Profile smoke & <one> seed.", verdicts(8), cells))
     return index.parent
 
 
 def pages(report):
-    return {str(path.relative_to(report)): BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-            for path in report.rglob("*.html") if path.name not in ("search.html", "genindex.html")}  # fmt: skip
+    """Every page but those that Sphinx and its theme make for themselves, by path."""
+    paths = [path for path in report.rglob("*.html") if "_static" not in path.parts]
+    chosen = [path for path in paths if path.name not in ("search.html", "genindex.html")]
+    return {str(p.relative_to(report)): BeautifulSoup(p.read_text(encoding="utf-8"), "html.parser") for p in chosen}
 
 
 def test_every_link_and_picture_is_a_file_of_the_folder(report):

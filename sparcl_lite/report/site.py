@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -102,7 +103,7 @@ def _page(notebook: nbformat.NotebookNode, name: str, executed: dict[str, Path])
 
 
 def _generated(root: Path, here: Here, executed: dict[str, Path]) -> dict[str, str]:
-    committed = judged(Store(root / "results"), profile="lite")
+    committed = _committed(root)
     made_here = {(e.claim.publication, e.claim.id): e.verdict for e in here.judged}
     names = [path.stem for path in notebooks.select(["all"])]
     said = {path.stem: notebooks.about(path) for path in notebooks.select(["all"])}
@@ -121,6 +122,11 @@ def _generated(root: Path, here: Here, executed: dict[str, Path]) -> dict[str, s
         ),
         "notebooks/index.md": _filled("notebooks", notebooks=listed),
     }  # fmt: skip
+
+
+@cache
+def _committed(root: Path) -> list[Judged]:
+    return judged(Store(root / "results"), profile="lite")
 
 
 def _card(root: Path, paper: str, committed: list[Judged], here: Here) -> dict[str, Any]:
