@@ -151,7 +151,7 @@ def test_a_table_of_stored_runs(call, tmp_path):
 
 COMMANDS = ["run", "sweep", "table", "claims", "flops", "reproduce", "render", "data", "data fetch",
             "data verify", "store", "store list", "store verify", "store prune", "store export", "bench",
-            "show", "compare", "export", "init",
+            "show", "compare", "export", "init", "docs",
             "bench overhead", "bench step", "bench train", "bench memory", "bench kernels"]  # fmt: skip
 
 
