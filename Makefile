@@ -15,7 +15,7 @@ UNFINISHED := $(VENV)/.unfinished
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test quick thorough lab bench render lint clean
+.PHONY: help reproduce test quick thorough lab bench render docs lint clean
 
 help: ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -53,6 +53,9 @@ bench: $(INSTALLED) ## time a training step on this machine, and all that is nei
 render: $(INSTALLED) ## re-render the committed notebooks and figures/ from results/
 	$(VENV)/bin/sparcl-lite render
 
+docs: $(INSTALLED) ## write the documentation, with every notebook and the scoreboard, to build/report/index.html
+	$(VENV)/bin/sparcl-lite docs
+
 lint: $(INSTALLED) ## check style and formatting, notebooks included
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
@@ -79,4 +82,4 @@ $(INSTALLED): pyproject.toml
 	@$(PY) -m pip install -q --disable-pip-version-check -e '.[all]'
 	@rm -f $(UNFINISHED)
 	@touch $@
-	@echo "Installed."
+	@echo "Installed. For the command sparcl-lite: source $(VENV)/bin/activate, or $(VENV)/bin/sparcl-lite"

@@ -1,6 +1,8 @@
 """What a notebook needs beyond its thin cells: checked parameters, its store, and one place for its figures."""
 
 import ast
+import os
+import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -13,10 +15,31 @@ from sparcl_lite.paths import folder
 from sparcl_lite.plugins import load
 from sparcl_lite.runs.store import Store
 
+INTERRUPTED = "stopped; a run that was on keeps its last epoch, and goes on from it when the cell runs again"
 INJECTED = "# Parameters\n"  # how the cell begins in which papermill sets parameters
 
 
-Folder = Annotated[str, AfterValidator(lambda given: given and str(folder(given)))]
+#: Folders of the committed notebooks, relative to theirs: those of the checkout, wherever a kernel runs.
+STORE, EVIDENCE, FIGURES = "../build/store", "../results", "../build/figures"
+
+
+def _placed(given: str) -> str:
+    """An absolute folder. A kernel in the checkout or in its notebooks' folder has the same relative ones."""
+    home = _home()
+    if home and (given in (STORE, EVIDENCE, FIGURES) or Path.cwd() in (home, home.parent)):
+        return os.path.normpath(home / folder(given))
+    return os.path.abspath(folder(given))
+
+
+def _evidence(given: str) -> str:
+    place = given and _placed(given)
+    if place and not Path(place).is_dir():
+        raise ValueError(f"no folder is at {place}; allowed: a folder of results, or nothing to make every run here")
+    return place
+
+
+Folder = Annotated[str, AfterValidator(lambda given: given and _placed(given))]
+Evidence = Annotated[str, AfterValidator(_evidence)]
 
 
 def _listed(given: Any) -> Any:
@@ -46,10 +69,10 @@ class NotebookParameters(BaseModel):
     profile: str = "lite"
     dataset: str = ""
     seeds: int = Field(10, ge=1)
-    store: Folder = "../build/store"
-    evidence: Folder = "../results"
+    store: Folder = Field(default_factory=lambda: _placed(STORE))
+    evidence: Evidence = Field(default_factory=lambda: place if Path(place := _placed(EVIDENCE)).is_dir() else "")
     scheduler: str = ""
-    figures: Folder = "../build/figures"
+    figures: Folder = Field(default_factory=lambda: _placed(FIGURES))
     plugins: Annotated[list[str], BeforeValidator(_listed)] = []
 
     @classmethod
@@ -63,6 +86,7 @@ class NotebookParameters(BaseModel):
         for name in names_set(namespace.get("In", []), cls.model_fields):
             if name not in cls.model_fields:
                 raise KitError(f"{name} is not a parameter (parameters here: {allowed})")
+        in_one_line(ValidationError, KeyboardInterrupt)
         load(_listed(namespace.get("plugins", [])))
         try:
             return cls(**{name: namespace[name] for name in cls.model_fields if name in namespace})
@@ -77,9 +101,35 @@ class NotebookParameters(BaseModel):
         """The store of the notebook's runs, with the committed evidence in front of it."""
         return Store(self.store, *([self.evidence] if self.evidence else []))
 
+    def measured(self) -> Store:
+        """Benchmarks: those of this machine's store, else the committed ones; no notebook makes any."""
+        return Store(_placed(EVIDENCE), self.store)
+
     def run(self, experiment) -> Any:
-        """Results of an experiment as a DataFrame; what is missing is trained."""
-        return experiment.run(seeds=self.seeds, store=self.open_store(), scheduler=self.scheduler or None)
+        """Results of an experiment as a DataFrame; what is missing is trained.
+
+        Progress says first which runs are stored, since when, and how long the others will take.
+        """
+        from sparcl_lite.runs.forecast import forecast
+
+        store = self.open_store()
+        said = forecast(experiment.jobs(seeds=self.seeds), store, Store(_placed(EVIDENCE)))
+        print(f"{experiment.name}: {said}", file=sys.stderr)
+        return experiment.run(seeds=self.seeds, store=store, scheduler=self.scheduler or None)
+
+
+def in_one_line(*errors: type[BaseException]) -> None:
+    """A notebook shows these errors in one line, in place of the calls that led to them."""
+    if "IPython" not in sys.modules or not (shell := sys.modules["IPython"].get_ipython()):
+        return
+
+    def show(shell, kind, error, traceback, tb_offset=None) -> list[str]:
+        text = explain(error) if isinstance(error, ValidationError) else INTERRUPTED
+        lines = [f"{kind.__name__}: {text}"]
+        shell._showtraceback(kind, error, lines)
+        return lines
+
+    shell.set_custom_exc(errors, show)
 
 
 def names_set(cells: Sequence[str], known: Container[str]) -> list[str]:
@@ -123,7 +173,11 @@ def _is_literal(value: ast.expr | None) -> bool:
 
 def notebooks_folder() -> Path:
     """The folder of notebooks of the checkout this package runs from. Raises `KitError` when there is none."""
+    if place := _home():
+        return place
+    raise KitError("notebooks: not there; run from a checkout of the project (pip install -e .)")
+
+
+def _home() -> Path | None:
     place = Path(__file__).parent.parent / "notebooks"
-    if not place.is_dir():
-        raise KitError(f"notebooks = {place}: not there; run from a checkout of the project (pip install -e .)")
-    return place
+    return place if place.is_dir() else None

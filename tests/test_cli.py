@@ -1,7 +1,9 @@
 """The command line keeps its contract: JSON alone on stdout, one line and exit code 2 for anything wrong."""
 
 import functools
+import importlib.metadata
 import json
+import os
 import re
 import shlex
 import signal
@@ -149,6 +151,7 @@ def test_a_table_of_stored_runs(call, tmp_path):
 
 COMMANDS = ["run", "sweep", "table", "claims", "flops", "reproduce", "render", "data", "data fetch",
             "data verify", "store", "store list", "store verify", "store prune", "store export", "bench",
+            "show", "compare", "export", "init", "docs",
             "bench overhead", "bench step", "bench train", "bench memory", "bench kernels"]  # fmt: skip
 
 
@@ -159,6 +162,68 @@ def test_help_has_an_example(call, command):
     assert "Example: sparcl-lite " in " ".join(out.split())
     listed = call("--help")[1]
     assert re.search(rf"^  {command.split()[0]} ", listed, re.MULTILINE)
+
+
+def test_help_texts_are_whole_sentences(call):
+    listed = call("--help")[1].partition("Commands:")[2]
+    assert "..." not in listed
+    assert all(text.rstrip().endswith(".") for text in re.split(r"^  \b", listed, flags=re.MULTILINE)[1:])
+
+
+def test_the_version_is_that_of_the_package_also_as_a_module(call):
+    code, out, err = call("--version")
+    assert (code, out, err) == (0, f"sparcl-lite {importlib.metadata.version('sparcl-lite')}\n", [])
+    module = subprocess.run([sys.executable, "-m", "sparcl_lite", "--version"], capture_output=True, text=True)
+    assert module.stdout == out
+
+
+def test_the_shell_completes_commands_and_names():
+    def completed(words):
+        asked = {"_SPARCL_LITE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        command = [Path(sys.executable).with_name("sparcl-lite")]
+        done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert completed("sparcl-lite comp") == ["compare"]
+    assert {"der", "der++"} <= set(completed("sparcl-lite run --method de"))
+
+
+def test_finished_runs_are_shown_compared_and_exported(call, tmp_path):
+    store = tmp_path / "s"
+    keys = []
+    for seed in ("0", "1"):
+        line = call(*TINY, "--seed", seed, "--store", store)[1].splitlines()[-1]
+        keys.append(re.match(r"kept as (\w+) in .*, finished \d{4}-\d\d-\d\dT", line)[1])
+    code, out, err = call("show", keys[0][:8], "--store", store)
+    assert (code, err) == (0, [])
+    assert f"{keys[0]}: made here, in {store}, 20" in out
+    assert re.search(r"^  sparse.sparsity +0.9$", out, re.MULTILINE)
+    assert json.loads(call("show", keys[0], "--store", store, "--json")[1])["config"]["seed"] == 0
+    code, out, err = call("compare", *keys, "--store", store)
+    assert (code, err) == (0, [])
+    assert re.search(r"^seed +0 +1$", out, re.MULTILINE)
+    assert "sparse.sparsity" not in out
+    code, _, (line,) = call("show", "nokey", "--store", store)
+    assert (code, "no run of Store" in line) == (2, True)
+    assert call(*RUN, "--store", store, "--set", "buffer_size=500", "--set", "sparse.sparsity=0.75")[0] == 0
+    csv = tmp_path / "runs.csv"
+    code, out, err = call("export", "sparcl_table3", "--csv", csv, "--profile", "smoke", "--store", store)
+    assert (code, out, err) == (0, f"{csv}: 1 runs\n", [])
+    assert csv.read_text().splitlines()[1].startswith("sparcl_table3,tdm+ddr+dgm,")
+
+
+@pytest.mark.timeout(300)
+def test_a_study_of_ones_own_runs_at_once_and_is_not_overwritten(call, tmp_path):
+    place = tmp_path / "my-study"
+    assert call("init", place)[0] == 0
+    command = [sys.executable, "-m", "papermill", "study.ipynb", "out.ipynb", "-p", "seeds", "1"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "check: 3 runs of 3 rows" in (place / "out.ipynb").read_text()
+    assert {path.suffix for path in (place / "figures").iterdir()} == {".pdf", ".png", ".csv"}
+    code, _, (line,) = call("init", place)
+    assert code == 2
+    assert "is there already" in line
 
 
 WRONG = {

@@ -3,7 +3,8 @@
 import ast
 import copy
 import re
-from pathlib import Path
+import subprocess
+import sys
 
 import nbformat
 import pandas as pd
@@ -13,7 +14,7 @@ import pytest
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import NotebookParameters, notebooks_folder
 from sparcl_lite.registry import NETWORKS
-from sparcl_lite.report import notebooks, site
+from sparcl_lite.report import execution, notebooks
 from sparcl_lite.runs.store import Store
 
 NOTEBOOKS = sorted(notebooks_folder().glob("*.ipynb"))
@@ -164,9 +165,9 @@ def test_notebooks_run_from_nothing(path, folder):
     name, before = path.stem, path.read_bytes()
     store, drawn = folder / "store", folder / name / "figures"
     values = {"profile": "smoke", "seeds": 1, "store": str(store), "evidence": "", "figures": str(drawn)}
-    known = site.parameters_of(path)
+    known = execution.parameters_of(path)
     values = {key: value for key, value in values.items() if key in known}
-    executed = nbformat.read(site.execute(path, folder / name / path.name, values), as_version=4)
+    executed = nbformat.read(execution.execute(path, folder / name / path.name, values), as_version=4)
     assert path.read_bytes() == before
     results = list(Store(store).results())
     assert len(results) >= notebooks.about(path).runs
@@ -177,7 +178,7 @@ def test_notebooks_run_from_nothing(path, folder):
     assert "check: " in "".join(output["text"] for output in outputs if output.get("name") == "stdout")
     assert {p.suffix for p in drawn.iterdir()} == {".pdf", ".png", ".csv"}
     assert all(len(pd.read_csv(points)) > 1 for points in drawn.glob("*.csv"))
-    tidy = problems(site._tidy(executed))
+    tidy = problems(execution.tidied(executed))
     assert [problem for problem in tidy if problem != "an absolute path"] == []  # the injected store is one
 
 
@@ -202,7 +203,7 @@ def test_long_notebooks_run_only_when_named(tmp_path, monkeypatch):
 def test_a_rendered_notebook_keeps_what_it_says_of_itself():
     notebook = sound()
     notebook.metadata = {"sparcl_lite": {"summary": "all"}, "papermill": {}, "language_info": {"name": "python"}}
-    assert set(site._tidy(notebook).metadata) == {"sparcl_lite", "language_info"}
+    assert set(execution.tidied(notebook).metadata) == {"sparcl_lite", "language_info"}
 
 
 class Parameters(NotebookParameters):
@@ -222,8 +223,35 @@ def test_parameters_are_those_of_the_namespace():
     assert (p.profile, p.sparsities, p.seeds) == ("smoke", [0.9, 1.0], 10)
     assert p.shared() == {"profile": "smoke"}
     assert Parameters.checked({"dataset": "digits", "sparsities": []}).shared()["dataset"] == "digits"
-    assert p.open_store().also_read == [Path("../results")]
     assert Parameters.checked({"sparsities": [], "evidence": ""}).open_store().also_read == []
+
+
+def test_folders_do_not_depend_on_where_the_kernel_runs(tmp_path, monkeypatch):
+    root = notebooks_folder().parent
+    given = {"store": "../build/store", "evidence": "../results", "sparsities": []}
+    for place in (root, root / "notebooks", tmp_path):
+        monkeypatch.chdir(place)
+        p = Parameters.checked(given)
+        assert [p.store, p.figures] == [str(root / "build" / name) for name in ("store", "figures")]
+        assert p.open_store().also_read == [root / "results"]
+        own = str(tmp_path / "own" if place == tmp_path else root / "notebooks" / "own")
+        assert Parameters.checked(given | {"store": "own"}).store == own
+
+
+def test_evidence_that_is_named_and_missing_is_an_error(tmp_path):
+    with pytest.raises(KitError, match=r"evidence = '.*/lost': no folder is at .*/lost; allowed: a folder of results"):
+        Parameters.checked({"evidence": str(tmp_path / "lost"), "sparsities": []})
+
+
+@pytest.mark.slow
+def test_papermill_from_another_folder_finds_the_evidence_and_trains_nothing(tmp_path):
+    """As a user runs it: a process of its own, whose kernel starts where the shell is."""
+    (path,) = (path for path in NOTEBOOKS if path.stem == "quickstart")
+    values = ["-p", "store", tmp_path / "store", "-p", "figures", tmp_path / "figures"]
+    command = [sys.executable, "-m", "papermill", path, tmp_path / "out.ipynb", *values]
+    done = subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "store").exists()
 
 
 WRONG = {
@@ -295,7 +323,7 @@ def test_no_notebook_overwrites_a_parameter(path):
     lines = [line for cell in cells for line in ast.parse(cell.source).body if not isinstance(line, ast.ClassDef)]
     names = [node for line in lines for node in ast.walk(line) if isinstance(node, ast.Name)]
     made = {name.id for name in names if isinstance(name.ctx, ast.Store)}
-    assert made & (NotebookParameters.model_fields.keys() | site.parameters_of(path)) == set()
+    assert made & (NotebookParameters.model_fields.keys() | execution.parameters_of(path)) == set()
 
 
 @pytest.mark.slow

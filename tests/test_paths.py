@@ -13,8 +13,8 @@ from sparcl_lite.data import sources
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import NotebookParameters
 from sparcl_lite.report import figures
+from sparcl_lite.report.execution import parameters_of
 from sparcl_lite.report.notebooks import select
-from sparcl_lite.report.site import parameters_of
 from sparcl_lite.runs.run import default_store
 from sparcl_lite.runs.store import Store
 
@@ -44,6 +44,7 @@ def test_of_data(home, monkeypatch):
 
 
 def test_of_a_notebook(home):
+    (home / "results").mkdir()
     p = NotebookParameters.checked({"store": "~/store", "evidence": "~/results", "figures": "~/figures"})
     assert [p.store, p.evidence, p.figures] == [str(home / name) for name in ("store", "results", "figures")]
     assert NotebookParameters.checked({"evidence": ""}).evidence == ""
@@ -54,7 +55,7 @@ def test_of_a_notebook(home):
 def test_every_folder_of_a_notebook_is_one():
     for path in select(["all"]):
         text, names = path.read_text(encoding="utf-8"), parameters_of(path) - NotebookParameters.model_fields.keys()
-        assert ("benchmarks: Folder" in text) == ("benchmarks" in names)
+        assert ("benchmarks: Evidence" in text) == ("benchmarks" in names)
 
 
 @pytest.mark.parametrize("given", ["--store=~/store", None])

@@ -124,6 +124,28 @@ def test_installed_version_is_in_the_declared_range(name):
     assert specifier.contains(version, prereleases=True)
 
 
+def locked(name):
+    """The versions that a lock file pins, by package; CUDA's libraries are none of the CPU's."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return dict(line.removesuffix("+cpu").split("==") for line in lines if "==" in line)
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-cpu.lock"])
+def test_a_lock_file_pins_what_pyproject_asks_for(name):
+    extras = PROJECT["optional-dependencies"]
+    left_out = requirements([*extras["cluster"], *extras["rivals"]])
+    asked, pinned = pyproject_requirements(), locked(name)
+    assert {package for package in asked if package not in left_out} <= set(pinned)
+    assert all(requirement.specifier.contains(pinned[p]) for p, requirement in asked.items() if p in pinned)
+
+
+def test_the_lock_file_without_cuda_differs_in_nothing_else():
+    whole, cpu = locked("requirements.lock"), locked("requirements-cpu.lock")
+    assert cpu.items() <= whole.items()
+    assert all(re.match(r"nvidia-|cuda-|triton$", name) for name in whole.keys() - cpu.keys())
+    assert "requirements-cpu.lock" in (ROOT / "binder" / "Dockerfile").read_text(encoding="utf-8")
+
+
 def test_torch_and_torchvision_work_together():
     import torch
     import torchvision
@@ -161,6 +183,7 @@ def test_citation_agrees_with_pyproject():
         (["lab"], "-m jupyterlab notebooks"),
         (["bench"], "sparcl-lite bench overhead"),
         (["render"], "sparcl-lite render"),
+        (["docs"], "sparcl-lite docs"),
         (["lint"], "-m ruff format --check"),
         (
             ["reproduce", "PROFILE=paper", "SEEDS=5", "SCHEDULER=tcp://host:8786"],

@@ -1,6 +1,7 @@
 """Tables and figures show what was run, no more, and the same bytes each time."""
 
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -15,7 +16,7 @@ from sparcl_lite.papers.judge import judge
 from sparcl_lite.papers.reference import reference
 from sparcl_lite.papers.sparcl.studies import confounders, removal, sensitivity
 from sparcl_lite.papers.sparcl.tables import table1, table2, table3
-from sparcl_lite.report import figures, site
+from sparcl_lite.report import figures
 from sparcl_lite.report.tables import Table, comparison, plus_minus, scoreboard
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
@@ -130,6 +131,26 @@ def test_a_figure_of_claims_shows_bound_paper_and_verdict():
     assert set(points["claim"]) == {"tdm-accuracy", "ddr-accuracy", "dgm-accuracy"}
     assert points.loc[points["claim"] == "tdm-accuracy", "paper"].item() == pytest.approx(0.67)
     assert set(points["outcome"]) <= {"reproduced", "contradicted", "inconclusive"}
+    assert figures.effects([])[1].empty
+
+
+def test_the_figure_of_claims_has_a_panel_a_paper_and_a_readable_label_a_claim():
+    """At the size of a page: no text is below 7 points, and no two labels overlap."""
+    one = judged_ablation()
+    two = [replace(entry, claim=entry.claim.model_copy(update={"publication": "lightcl"})) for entry in one]
+    figures.use_style()
+    figure, points = figures.effects(one + two)
+    width, height = figure.get_size_inches()
+    assert (width <= 7.5, height <= 11) == (True, True)
+    assert [ax.get_title() for ax in figure.axes] == ["SparCL", "LightCL"]
+    figure.canvas.draw()
+    for ax in figure.axes:
+        labels = [label for label in ax.get_yticklabels() if label.get_text()]
+        assert [label.get_text().rstrip("*") for label in labels] == ["tdm-accuracy", "ddr-accuracy", "dgm-accuracy"]
+        assert all(label.get_fontsize() >= 7 for label in labels)
+        boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.y0)
+        assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
+    assert points["claim"].nunique() == 3
     plt.close("all")
 
 
@@ -183,20 +204,6 @@ def test_text_of_a_table_is_escaped():
     assert "1 &lt; 2 &amp; &lt;script&gt;" in page
     assert "a&lt;b" in page
     assert "x&lt;y" in page
-
-
-def test_index_page_escapes_text(tmp_path):
-    claim = Claim(id="x", statement="<b>a & b</b>", source="s", rule="untestable", experiment="e", comparisons=[],
-                  reason="<i>why</i>")  # fmt: skip
-    (tmp_path / "report").mkdir()
-    pages = [tmp_path / "report" / "a&b.html"]
-    index = site.write_index(tmp_path, pages, scoreboard(judge([claim], {"e": ONE}, {})), "1 <of> 1", "by <me>", [])
-    page = index.read_text(encoding="utf-8")
-    for raw in ("<b>a", "<i>why", "<of>", "<me>", 'href="a&b', ">a&b<"):
-        assert raw not in page
-    assert "&lt;b&gt;a &amp; b&lt;/b&gt;" in page
-    assert 'href="a&amp;b.html"' in page
-    assert index == tmp_path / "report" / "index.html"
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,12 @@ from sparcl_lite.data import download
 from sparcl_lite.data.streams import TaskStream
 from sparcl_lite.errors import KitError
 from sparcl_lite.runs import sweep as sweeps
+from sparcl_lite.runs.forecast import forecast
 from sparcl_lite.runs.job import Job
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
 from sparcl_lite.runs.sweep import SweepError, sweep
+from sparcl_lite.runs.training import Training
 from sparcl_lite.training import Trainer
 
 pytestmark = pytest.mark.slow
@@ -288,3 +290,59 @@ def test_a_script_needs_no_guard(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert (done.returncode, done.stdout) == (0, f"2 __main__ {script}\n"), done.stderr
     assert len(list(Store(tmp_path / "store").results())) == 2
+
+
+# -- what is said meanwhile
+
+
+def test_the_bar_names_the_runs_that_are_on_and_counts_their_epochs(tmp_path, scheduler, capsys):
+    sweep([tiny(seed=seed) for seed in range(2)], store=tmp_path, scheduler=scheduler)
+    shown = capsys.readouterr().err.split("\r")
+    on = [line for line in shown if re.search(r"0/2 runs.*left, now er, buffer 20, digits, seed [01]", line)]
+    assert {re.search(r"(\d+)%", line)[1] for line in on} - {"0"}, shown  # before any run is done
+
+
+HOLD = "import sys, time; from sparcl_lite.runs.ownership import held; from pathlib import Path\n"
+HOLD += "with held(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(float(sys.argv[2]))"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_of_another_process_is_told_with_who_and_since_when(tmp_path, scheduler, capsys, count):
+    store = Store(tmp_path)
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "locks" / f"{tiny().key}.lock"), "6"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        assert re.fullmatch(rf"process {other.pid} on .+, since \d\d:\d\d:\d\d", store.owner(tiny()))
+        sweep([tiny(seed=seed) for seed in range(count)], store=store, scheduler=scheduler if count > 1 else None)
+    text = rf"er, buffer 20, digits, seed 0: trained by process {other.pid} on .+, since .+(waiting|is awaited)"
+    assert re.search(text, capsys.readouterr().err)
+    assert store.owner(tiny()) is None
+
+
+def test_a_killed_process_owns_nothing(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "locks" / f"{tiny().key}.lock"), "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()
+        other.kill()
+    assert (tmp_path / "locks" / f"{tiny().key}.owner").exists()
+    assert Store(tmp_path).owner(tiny()) is None
+
+
+def test_a_forecast_says_what_is_stored_since_when_and_how_long_the_rest_takes(tmp_path):
+    committed, store = Store(tmp_path / "results"), Store(tmp_path / "store", tmp_path / "results")
+    made = run(tiny(), store=committed)
+    jobs = [Training(tiny(seed=seed)) for seed in range(3)]
+    day, other = made.finished[:10], "2026-01-02T03:04:05+00:00"
+    assert forecast(jobs[:1], store) == f"1 run: 1 committed ({day})"
+    slowly = "in a minute or less, as fast as the committed ones"
+    assert forecast(jobs, store) == f"3 runs: 1 committed ({day}), 2 to make {slowly}"
+    assert forecast(jobs, Store(tmp_path / "empty")) == "3 runs: 3 to make"  # nobody knows how long
+    slow = made.seconds.model_copy(update={"train": 300.0})
+    store.put(made.model_copy(update={"config": tiny(seed=1), "seconds": slow, "finished": other}))
+    said = forecast(jobs, store, workers=2)
+    assert said == f"3 runs: 1 committed ({day}), 1 made here (2026-01-02), 1 to make in about 5 minutes here"
+    others = [Training(tiny(seed=seed)) for seed in range(2, 6)]
+    assert forecast(others, store, workers=2) == "4 runs: 4 to make in about 10 minutes here"
+    assert forecast(others, Store(tmp_path / "empty"), committed).endswith(
+        "a minute or less, as fast as the committed ones"
+    )

@@ -2,22 +2,23 @@
 
 `--plugin FILE_OR_MODULE`, anywhere and repeatable, imports code that registers names. Results go to stdout, progress
 to stderr; wrong input ends with one line on stderr and exit code 2. The commands are in `training`, `reports`,
-`cells`, `bench` and `upkeep`.
+`cells`, `runs`, `bench`, `upkeep` and `study`.
 """
 
 import logging
 import sys
 import warnings
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
-from sparcl_lite.cli import bench, cells, reports, training, upkeep
+from sparcl_lite.cli import bench, cells, reports, runs, study, training, upkeep
 from sparcl_lite.errors import KitError
 from sparcl_lite.plugins import load
 
 app = typer.Typer(
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Reproduce sparse continual learning: run, compare with the papers, judge their claims.\n\n"
@@ -26,13 +27,33 @@ app = typer.Typer(
 app.add_typer(training.app)
 app.add_typer(reports.app)
 app.add_typer(cells.app)
+app.add_typer(runs.app)
 app.add_typer(bench.app, name="bench")
 app.add_typer(upkeep.names_app)
 app.add_typer(upkeep.data_app, name="data")
 app.add_typer(upkeep.store_app, name="store")
+app.add_typer(study.app)
+for commands in (training.app, reports.app, runs.app, bench.app, study.app, *upkeep.APPS):
+    for command in commands.registered_commands:  # the whole first sentence, where typer cuts it off
+        command.short_help = " ".join(command.callback.__doc__.partition("\n\n")[0].split())
 
 #: The base of what typer raises when it cannot read the arguments: click's class, or that of its own copy of click.
 UsageError = typer.BadParameter.__base__
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"sparcl-lite {version('sparcl-lite')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What stands before the command."""
 
 
 def main() -> None:

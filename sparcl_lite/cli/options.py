@@ -1,6 +1,7 @@
 """Options that several commands share, and how they become configurations, experiments and stores."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,13 +10,39 @@ import typer
 from sparcl_lite.errors import KitError
 from sparcl_lite.paths import folder
 
+
+def _names(*registries: str) -> Callable[[str], list[str]]:
+    """Completes a name that is registered."""
+
+    def complete(incomplete: str) -> list[str]:
+        from sparcl_lite import registry
+
+        names = [name for each in registries for name in getattr(registry, each)]
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
 Profile = Annotated[str, typer.Option(help="smoke, lite, desk or paper")]
 StorePath = Annotated[Path, typer.Option(help="folder of finished runs", envvar="SPARCL_LITE_STORE", callback=folder)]
 Output = Annotated[Path, typer.Option(help="folder of report/, figures/ and store/", callback=folder)]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, and nothing else, on stdout")]
-Dataset = Annotated[str | None, typer.Option(help="data set; the profile's own when left out")]
-Method = Annotated[str | None, typer.Option(help="or a clusterer: see sparcl-lite names; DER++ when left out")]
-Sparse = Annotated[str | None, typer.Option(help="kind of sparse training: see sparcl-lite names; dense when left out")]
+Dataset = Annotated[
+    str | None, typer.Option(autocompletion=_names("DATASETS"), help="data set; the profile's own when left out")
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        autocompletion=_names("METHODS", "CLUSTERERS"),
+        help="or a clusterer: see sparcl-lite names; DER++ when left out",
+    ),
+]
+Sparse = Annotated[
+    str | None,
+    typer.Option(
+        autocompletion=_names("STRATEGIES"), help="kind of sparse training: see sparcl-lite names; dense when left out"
+    ),
+]
 Sparsity = Annotated[float | None, typer.Option(help="share of zero weights, 0 <= s < 1")]
 BufferSize = Annotated[int | None, typer.Option(help="samples that the replay buffer holds")]
 Variant = Annotated[str, typer.Option(help="of sparcl or lightcl: paper, or official: as the authors' code behaves")]
@@ -118,4 +145,4 @@ def shown(value: float | None) -> str:
 def headline(job: Any, result: Any) -> str:
     """What was computed, and the numbers that a reader looks at first."""
     numbers = ", ".join(f"{name} {shown(value)}" for name, value in job.headline(result).items())
-    return f"{job.label}, seed {job.config.seed}: {numbers}"
+    return f"{job.name}: {numbers}"

@@ -87,15 +87,15 @@ def reproduce(
 ) -> None:
     """Train, run every notebook headless, write report/index.html and figures/, print the scoreboard of claims.
 
-    The last line says how many cells agree with the committed runs of the same seed.
+    The report is there from the start, and grows with each notebook. The last line says how many cells agree with the
+    committed runs of the same seed.
 
     Example: sparcl-lite reproduce quickstart --profile smoke
     """
     from sparcl_lite.notebook import notebooks_folder
     from sparcl_lite.papers.registry import judged as judged_claims
-    from sparcl_lite.report import agreement, site
+    from sparcl_lite.report import agreement, execution, site
     from sparcl_lite.report.notebooks import select
-    from sparcl_lite.report.tables import scoreboard, verdict_line
     from sparcl_lite.runs.store import Store
 
     output = output.absolute()
@@ -111,15 +111,30 @@ def reproduce(
         "figures": str(output / "figures"),
     }
     given = assignments(parameter)
-    pages = site.reproduce(chosen, output, values, given)
-    profile, dataset, seeds = (given.get(name, values.get(name)) for name in ("profile", "dataset", "seeds"))
-    judged = judged_claims(store, profile=profile, dataset=dataset or "", seeds=seeds)
     how = f"Profile {profile}, up to {seeds} seed(s) a row; no run is from the committed results."
-    beside_committed = Store(store.root, notebooks_folder().parent / "results")
-    cells = agreement.compare(beside_committed, profile=profile, dataset=dataset or "")
-    index = site.write_index(output, pages, scoreboard(judged), verdict_line(judged), how, cells)
+    for done in execution.reproduce(chosen, output / "notebooks", values, given):
+        site.build(output, site.Here(f"{how} So far {done} of {len(chosen)} notebooks."))
+    profile, dataset, seeds = (given.get(name, values.get(name)) for name in ("profile", "dataset", "seeds"))
+    results = notebooks_folder().parent / "results"
+    measured = Store(results, store.root)  # here, and else as committed
+    judged = judged_claims(store, profile=profile, dataset=dataset or "", seeds=seeds, measured=measured)
+    cells = agreement.compare(Store(store.root, results), profile=profile, dataset=dataset or "")
+    how += " Time and memory are as committed, where `sparcl-lite sweep bench` did not measure them here."
+    index = site.build(output, site.Here(how, judged, cells))
+    agreement.write(cells, output / "report" / "agreement.json")
     _print_scoreboard(judged)
     print(f"report: {index}\nfigures: {output / 'figures'}\n{agreement.summary(cells)}")
+
+
+@app.command()
+def docs(output: Output = Path("build")) -> None:
+    """Write the documentation, with every notebook and the scoreboard, to report/index.html; it trains nothing.
+
+    Example: sparcl-lite docs
+    """
+    from sparcl_lite.report import site
+
+    print(f"documentation: {site.build(output.absolute())}")
 
 
 @app.command()
@@ -128,10 +143,10 @@ def render(notebooks: Annotated[list[str] | None, typer.Argument(help="names; al
 
     Example: sparcl-lite render sparcl_table1
     """
-    from sparcl_lite.report import site
+    from sparcl_lite.report import execution
     from sparcl_lite.report.notebooks import select
 
-    site.render(select(notebooks or ["all"]))
+    execution.render(select(notebooks or ["all"]))
 
 
 def _print_scoreboard(judged: list) -> None:

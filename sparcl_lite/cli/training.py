@@ -1,6 +1,7 @@
 """Commands that train, or say what training costs: run, sweep, flops."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,7 +69,7 @@ def run(
     print(headline(job, result))
     if job.kind == "training":
         print(f"forgetting {shown(result.forgetting)} points; FLOPs by the paper's convention {result.flops.paper:.3g}")
-    print(f"kept as {config.key} in {store}")
+    print(f"kept as {config.key} in {store}, finished {result.finished}")
 
 
 @app.command()
@@ -93,6 +94,7 @@ def sweep(
     Example: sparcl-lite sweep sparcl_table1 --seeds 5 --minutes 30
     """
     from sparcl_lite.papers import registry
+    from sparcl_lite.runs.forecast import forecast
     from sparcl_lite.runs.store import Store
     from sparcl_lite.runs.sweep import sweep as sweep_jobs
 
@@ -102,6 +104,7 @@ def sweep(
     if rows:
         chosen = [_with_rows(experiment, rows) for experiment in chosen]
     jobs = [job for experiment in chosen for job in experiment.jobs(seeds=seeds, large=large)]
+    print(forecast(jobs, Store(store)), file=sys.stderr)
     results = sweep_jobs(jobs, store=Store(store), scheduler=scheduler, minutes=minutes)
     found = {job.id: result is not None for job, result in zip(jobs, results, strict=True)}
     print(f"{sum(found.values())} runs in {store}" + (f" of {len(found)}" if not all(found.values()) else ""))

@@ -13,6 +13,8 @@ data_app = typer.Typer(help="Fetch and verify data sets.\n\nExample: sparcl-lite
 names_app = typer.Typer()
 store_app = typer.Typer(help="List, verify, prune and export a run store.\n\nExample: sparcl-lite store list")
 
+APPS = (data_app, names_app, store_app)
+
 
 @names_app.command()
 def names() -> None:

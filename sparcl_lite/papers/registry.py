@@ -74,8 +74,13 @@ def judge_claims(known: dict[str, Experiment], frames: dict[str, pd.DataFrame], 
     return [entry for paper, rules in RULES_OF.items() for entry in judge(claims(paper), known, frames, rules(store))]
 
 
-def judged(store: Store, *, profile: str, dataset: str = "", seeds: int = ALL_SEEDS) -> list[Judged]:
-    """Every claim with its verdict, from the runs that `store` holds; computes none."""
+def judged(
+    store: Store, *, profile: str, dataset: str = "", seeds: int = ALL_SEEDS, measured: Store | None = None
+) -> list[Judged]:
+    """Every claim with its verdict, from the runs that `store` holds; computes none.
+
+    What is measured is that of `measured`, where it is given.
+    """
     known = experiments(profile, dataset)
     frames = {name: experiment.stored(seeds=seeds, store=store) for name, experiment in known.items()}
-    return judge_claims(known, frames, store)
+    return judge_claims(known, frames, measured or store)

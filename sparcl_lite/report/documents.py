@@ -8,7 +8,15 @@ import pandas as pd
 from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judged
 from sparcl_lite.papers.verdicts import Judged
 from sparcl_lite.report import notebooks
-from sparcl_lite.report.tables import BESIDE_PAPER, METRIC_NAMES, Table, comparison, scoreboard, verdict_line
+from sparcl_lite.report.tables import (
+    BESIDE_PAPER,
+    METRIC_NAMES,
+    PUBLICATIONS,
+    Table,
+    comparison,
+    scoreboard,
+    verdict_line,
+)
 from sparcl_lite.runs.store import Store
 
 DOCUMENTS = ("README.md", "docs/index.md", "docs/results.md")
@@ -17,7 +25,6 @@ CLASS_IL = [f"Class-IL {column}" for column in METRIC_COLUMNS]
 BOTH = [f"{metric} {column}" for metric in METRIC_NAMES.values() for column in METRIC_COLUMNS]
 #: Experiments shown whole in docs/results.md.
 TABLES = ("sparcl_table1", "sparcl_table2", "sparcl_table3", "sparcl_fig3", "sparcl_confounders", "lightcl_table1")
-PUBLICATIONS = {"sparcl": "SparCL", "clfd": "CLFD", "lightcl": "LightCL", "ksparse": "K-sparse"}
 CLAIM_COLUMNS = ["claim", "expected", "measured", "verdict", "paper inside", "seeds to decide"]
 
 

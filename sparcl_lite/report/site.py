@@ -1,162 +1,151 @@
-"""Executes notebooks with papermill and gathers them, with the scoreboard of claims, in one folder of HTML pages."""
+"""The report, which is the documentation too: a folder of pages that Sphinx makes of notebooks, docs and the claims."""
 
-import html
-import logging
-import os
 import re
+import shutil
+import subprocess
 import sys
-import warnings
-from collections.abc import Iterable
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from nbformat.v4 import new_markdown_cell
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import notebooks_folder
-from sparcl_lite.report import agreement, documents
-from sparcl_lite.report.notebooks import METADATA
-from sparcl_lite.report.tables import Table
+from sparcl_lite.papers.registry import judged
+from sparcl_lite.papers.verdicts import Judged
+from sparcl_lite.report import agreement, board, notebooks
+from sparcl_lite.report.tables import PUBLICATIONS, VERDICTS, verdict_line
+from sparcl_lite.runs.store import Store
 
-TIMEOUT_SECONDS = None  # a cell trains for as long as it needs
-
-
-def parameters_of(notebook: Path) -> set[str]:
-    """Names that the notebook's parameters cell sets."""
-    import papermill  # slow to import, and needed here alone
-
-    return set(papermill.inspect_notebook(str(notebook)))
-
-
-def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> Path:
-    """Run a notebook headless, in its own folder, and write it with its outputs. Raises `KitError` if a cell fails."""
-    import papermill
-
-    _check_names(notebook, parameters)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            papermill.execute_notebook(
-                str(notebook),
-                str(output),
-                parameters=parameters,
-                cwd=str(notebook.parent),
-                progress_bar=False,
-                stderr_file=sys.stderr,  # the progress of its runs, live
-                execution_timeout=TIMEOUT_SECONDS,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # not its warning about local connections
-            )
-    except papermill.PapermillExecutionError as error:
-        raise KitError(f"{notebook.stem}: {_reason(error)}") from None
-    return output
+INTRO = (
+    "The papers' tables were trained anew, at a small size, with an interval for every cell. Each claim has a "
+    "rule that decides it; here is what came out, by paper."
+)
+CONTENTS = "\n```{{toctree}}\n:hidden:\n\n{}\n```\n"
+PAGES = files("sparcl_lite.report") / "pages"
 
 
-def _check_names(notebook: Path, parameters: Iterable[str]) -> None:
-    known = parameters_of(notebook)
-    for name in parameters:
-        if name not in known:
-            raise KitError(f"{notebook.stem}: {name} is not a parameter; allowed: {', '.join(sorted(known))}")
+@dataclass
+class Here:
+    """What ran on this machine: how, its verdicts, and its cells beside the committed ones."""
+
+    how: str = "Nothing was run on this machine; `make reproduce` does. All pages show what is committed."
+    judged: list[Judged] = field(default_factory=list)
+    cells: list[agreement.Cell] = field(default_factory=list)
 
 
-def _reason(error: Any) -> str:
-    """What stopped a notebook, in one line; of pydantic's text, which comes from another process, the essence."""
-    text = " ".join(error.evalue.split())
-    if error.ename == "KitError":
-        return text
-    if found := re.search(r" for \w+ (\S+) (.*?) \[type=\w+, input_value=(.*?), input_type=", text):
-        field, allowed, value = found.groups()
-        return f"{field} = {value}: {allowed[0].lower()}{allowed[1:]}"
-    return f"{error.ename}: {text}"
+def build(output: Path, here: Here | None = None) -> Path:
+    """Write `output`/report/index.html and its pages; notebooks in `output`/notebooks take the place of committed ones.
 
-
-def reproduce(notebooks: list[Path], folder: Path, common: dict[str, Any], chosen: dict[str, Any]) -> list[Path]:
-    """Execute every notebook into `folder`/report and write each as HTML; returns the HTML pages.
-
-    Every notebook gets those of the `common` parameters that it has, and all of the `chosen` ones.
+    What has not changed since the last call is not made again. Raises `KitError` where Sphinx fails.
     """
-    pages = []
-    for notebook in notebooks:  # before the first of them trains
-        _check_names(notebook, chosen)
-    for number, notebook in enumerate(notebooks, start=1):
-        print(f"[{number}/{len(notebooks)}] {notebook.stem}", file=sys.stderr)
-        known = parameters_of(notebook)
-        parameters = {name: value for name, value in common.items() if name in known} | chosen
-        executed = execute(notebook, folder / "report" / notebook.name, parameters)
-        nbformat.write(_tidy(nbformat.read(executed, as_version=4)), executed)
-        pages.append(_to_html(executed))
-    return pages
-
-
-def render(notebooks: list[Path]) -> None:
-    """Execute the committed notebooks in place, with their own parameters, from the committed results.
-
-    Their figures go to `figures/`, and the generated blocks of README.md and docs/ are written anew.
-    """
+    source, executed = output / "site", {path.stem: path for path in (output / "notebooks").glob("*.ipynb")}
     root = notebooks_folder().parent
-    figures = root / "figures"
-    documents.render(root)
-    for notebook in notebooks:
-        executed = execute(notebook, notebook, {"figures": os.path.relpath(figures, notebook.parent)})
-        nbformat.write(_tidy(nbformat.read(executed, as_version=4)), executed)
+    texts = _documents(root) | _notebooks(executed) | _generated(root, here or Here(), executed)
+    for name, text in texts.items():
+        _write(source / name, text)
+    shutil.copytree(root / "figures", source / "figures", dirs_exist_ok=True)
+    with as_file(PAGES) as pages:
+        command = [sys.executable, "-m", "sphinx", "-q", "-j", "2", "-c", pages, "-d", output / "site" / "_build"]
+        done = subprocess.run([*command, source, output / "report"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise KitError(f"report = {output / 'report'}: Sphinx failed: {' '.join(done.stderr.split())[-500:]}")
+    return output / "report" / "index.html"
 
 
-def _tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook without what papermill adds and without progress bars, as it is committed."""
-    notebook.metadata = {k: v for k, v in notebook.metadata.items() if k in ("kernelspec", "language_info", METADATA)}
-    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
-    for cell in notebook.cells:
-        tags = [tag for tag in cell.metadata.get("tags", []) if tag == "parameters"]
-        cell.metadata = {"tags": tags} if tags else {}
-        if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
-    for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
-        cell.execution_count = count
-        for output in cell.outputs:
-            if "execution_count" in output:
-                output.execution_count = count
-    return notebook
+def _write(path: Path, text: str) -> None:
+    """A file that has not changed keeps its time, so that its page is not made again."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
-def _to_html(notebook: Path) -> Path:
-    from nbconvert import HTMLExporter
-
-    body, _ = HTMLExporter(template_name="lab", embed_images=True).from_filename(str(notebook))
-    page = notebook.with_suffix(".html")
-    page.write_text(body, encoding="utf-8")
-    return page
-
-
-def write_index(
-    folder: Path, pages: list[Path], scoreboard: Table, verdicts: str, how: str, cells: list[agreement.Cell]
-) -> Path:
-    """`report/index.html`: scoreboard of claims, link to every notebook, and how this machine's cells agree.
-
-    The cells are in `report/agreement.json` too.
-    """
-    agreement.write(cells, folder / "report" / "agreement.json")
-    compared = agreement.table(cells)
-    differing = "" if compared.frame.empty else compared._repr_html_()
-    links = "".join(f'<li><a href="{html.escape(page.name)}">{html.escape(page.stem)}</a></li>' for page in pages)
-    index = folder / "report" / "index.html"
-    index.write_text(
-        f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>sparcl_lite: reproduction report</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse; font-size: 13px }} th, td {{ padding: .35rem .6rem; border-bottom: 1px solid #ddd;
-text-align: left; vertical-align: top }} caption {{ text-align: left; color: #666; padding: .4rem 0 }}
-</style></head><body>
-<h1>sparcl_lite: reproduction report</h1>
-<p>{html.escape(how)}</p>
-<h2>Claims: {html.escape(verdicts)}</h2>
-{scoreboard._repr_html_()}
-<h2>Against the committed runs: {html.escape(agreement.summary(cells))}</h2>
-{differing}
-<h2>Notebooks</h2><ul>{links}</ul>
-</body></html>
-""",
-        encoding="utf-8",
+def _documents(root: Path) -> dict[str, str]:
+    paths = [*sorted((root / "docs").glob("*.md")), root / "CONTRIBUTING.md", root / "CHANGELOG.md"]
+    texts = {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in paths}
+    texts["docs/index.md"] += CONTENTS.format(
+        "\n".join(f"/{name.removesuffix('.md')}" for name in texts if "index" not in name)
     )
-    return index
+    return texts
+
+
+def _notebooks(executed: dict[str, Path]) -> dict[str, str]:
+    return {
+        f"notebooks/{path.name}": _page(nbformat.read(executed.get(path.stem, path), as_version=4), path.stem, executed)
+        for path in notebooks.select(["all"])
+    }
+
+
+def _page(notebook: nbformat.NotebookNode, name: str, executed: dict[str, Path]) -> str:
+    """A notebook as a page: what it is from, a link to download it, and figures with their alternative texts."""
+    where = "As run on this machine." if name in executed else "As committed: from the runs in `results/`."
+    said = f"{where} {{download}}`Download the notebook <{name}.ipynb>`"
+    for number, cell in enumerate(notebook.cells):
+        alts = [
+            o.metadata.get("image/png", {}).get("alt")
+            for o in cell.get("outputs", [])
+            if "image/png" in o.get("data", {})
+        ]
+        if alts:
+            cell.metadata["mystnb"] = {"image": {"alt": alts[0] or f"Figure {number} of {name}"}}
+        for output in cell.get("outputs", []):
+            if text := output.get("data", {}).get("text/html"):
+                output["data"]["text/html"] = re.sub(r'(href="\w+)\.ipynb"', r'\1.html"', text)
+    notebook.cells.insert(1, new_markdown_cell(said, id="from-where"))
+    return nbformat.writes(notebook)
+
+
+def _generated(root: Path, here: Here, executed: dict[str, Path]) -> dict[str, str]:
+    committed = _committed(root)
+    made_here = {(e.claim.publication, e.claim.id): e.verdict for e in here.judged}
+    names = [path.stem for path in notebooks.select(["all"])]
+    said = {path.stem: notebooks.about(path) for path in notebooks.select(["all"])}
+    listed = [
+        {"name": name, "summary": said[name].summary, "run": "run here" if name in executed else ""} for name in names
+    ]
+    shared = {"papers": PUBLICATIONS, "verdicts": VERDICTS, "line": verdict_line(committed), "here": bool(here.judged)}
+    claims = [board.line(entry, names, made_here) for entry in committed]
+    compared, cards = agreement.table(here.cells), [_card(root, paper, committed, here) for paper in PUBLICATIONS]
+    return {
+        "index.md": _filled("index", intro=INTRO, cards=cards),
+        "scoreboard.md": _filled("scoreboard", claims=claims, **shared),
+        "machine.md": _filled(
+            "machine", how=here.how, summary=agreement.summary(here.cells) if here.cells else "",
+            table="" if compared.frame.empty else compared.to_markdown(), executed=sorted(executed),
+        ),
+        "notebooks/index.md": _filled("notebooks", notebooks=listed),
+    }  # fmt: skip
+
+
+@cache
+def _committed(root: Path) -> list[Judged]:
+    return judged(Store(root / "results"), profile="lite")
+
+
+def _card(root: Path, paper: str, committed: list[Judged], here: Here) -> dict[str, Any]:
+    mine, made_here = ([e for e in entries if e.claim.publication == paper] for entries in (committed, here.judged))
+    counts = Counter(entry.verdict for entry in mine)
+    tables = [path.stem for path in sorted((root / "figures").glob(f"{paper}_table*.png"))]
+    return {
+        "id": paper,
+        "name": PUBLICATIONS[paper],
+        "about": import_module(f"sparcl_lite.papers.{paper}").__doc__.splitlines()[0],
+        "counts": {verdict: counts[verdict] for verdict in VERDICTS},
+        "line": verdict_line(mine),
+        "here": verdict_line(made_here) if made_here else "",
+        "figure": next((name for name in tables if (root / "notebooks" / f"{name}.ipynb").exists()), ""),
+    }
+
+
+def _filled(template: str, **values: Any) -> str:
+    with as_file(PAGES) as pages:
+        environment = Environment(loader=FileSystemLoader(pages), undefined=StrictUndefined, autoescape=True)
+        environment.filters["slug"] = lambda text: text.replace(" ", "-")
+        return environment.get_template(f"{template}.md.j2").render(values) + "\n"

@@ -2,8 +2,10 @@
 
 import html
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from sparcl_lite.measure.statistics import (
     CONTRADICTED,
@@ -18,8 +20,11 @@ from sparcl_lite.papers.differences import ENOUGH_SEEDS, differences, inside, pr
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.verdicts import NEWER, Evidence, Judged
 
+VERDICTS = (REPRODUCED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE)
 COLOURS = {REPRODUCED: "#d5ecd9", INCONCLUSIVE: "#fcefc7", CONTRADICTED: "#f8d7d3", UNTESTABLE: "#eeeeee"}
 COLOURS |= {"yes": COLOURS[REPRODUCED], "unclear": COLOURS[INCONCLUSIVE], "no": COLOURS[CONTRADICTED]}
+TEXT = "#1b1b1b"  # on these colours, also where the page around them is dark
+PUBLICATIONS = {"sparcl": "SparCL", "clfd": "CLFD", "lightcl": "LightCL", "ksparse": "K-sparse"}
 METRIC_NAMES = {"class_il": "Class-IL", "task_il": "Task-IL"}
 BY_BUFFER = ("table1", "tables")  # items whose rows have several buffers
 BESIDE_PAPER = ("direction", "inside")  # columns of a metric that say how our difference lies to the paper's
@@ -39,11 +44,12 @@ class Table:
     linked: str | None = None
 
     def _repr_html_(self) -> str:
-        styler = self.frame.style.hide(axis="index").set_uuid("kit").set_caption(html.escape(self.caption))
+        uuid = sha256(repr(self).encode()).hexdigest()[:10]  # tables of one page differ, and one is always the same
+        styler = Styler(self.frame, uuid=uuid, cell_ids=False).hide(axis="index").set_caption(html.escape(self.caption))
         styler = styler.format(escape="html").format_index(escape="html", axis="columns")
         if self.linked in self.frame:
             styler = styler.format(_link, subset=[self.linked])
-        styler = styler.map(lambda v: f"background-color: {COLOURS[v]}" if v in COLOURS else "")
+        styler = styler.map(lambda v: f"background-color: {COLOURS[v]}; color: {TEXT}" if v in COLOURS else "")
         styles = pd.DataFrame("", index=self.frame.index, columns=self.frame.columns)
         for row, column in self.italic:
             styles.loc[self.frame.index[row], column] = "font-style: italic"
@@ -251,4 +257,4 @@ def _seeds(entry: Judged) -> str:
 def verdict_line(judged: list[Judged]) -> str:
     """`5 reproduced, 1 contradicted, 2 inconclusive, 1 not testable here`."""
     verdicts = [entry.verdict for entry in judged]
-    return ", ".join(f"{verdicts.count(v)} {v}" for v in (REPRODUCED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE))
+    return ", ".join(f"{verdicts.count(v)} {v}" for v in VERDICTS)

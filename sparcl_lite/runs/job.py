@@ -73,6 +73,11 @@ class Job(ABC):
         """A short name of what is computed, without the seed."""
 
     @property
+    def name(self) -> str:
+        """Its label and seed."""
+        return f"{self.label}, seed {self.config.seed}"
+
+    @property
     def cost(self) -> float:
         """How long it takes, against others of its kind."""
         return 1.0
@@ -90,7 +95,7 @@ class Job(ABC):
     def check_time(self) -> None:
         """Raise `OutOfTime` where it is."""
         if self.out_of_time:
-            raise OutOfTime(f"{self.label}, seed {self.config.seed}: no time left; the same call goes on from there")
+            raise OutOfTime(f"{self.name}: no time left; the same call goes on from there")
 
     @abstractmethod
     def compute(self, store: Any, progress: bool) -> Any:

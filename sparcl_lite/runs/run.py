@@ -1,6 +1,7 @@
 """`run(config)`: a finished result from the store, or one computed now."""
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,10 +45,13 @@ def run(
     job, store = job_of(what, device=device, threads=threads), open_store(store)
     found = store.get(job.config)
     if found:
+        if progress:
+            where = "committed" if store.committed(job.config) else f"made here, in {store.root}"
+            print(f"{job.name}: {where}, {getattr(found, 'finished', '')[:10]}", file=sys.stderr)
         return found
     job.check_time()
     store.check_usable(job.disk_bytes)
-    with store.lock(job.config):
+    with store.lock(job.config, lambda who: print(f"{job.name}: trained by {who}; waiting", file=sys.stderr)):
         found = store.get(job.config)  # another process may have finished it meanwhile
         if found is None:
             with _COMPUTING, using_threads(job.threads):

@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import BadZipFile, ZipFile
@@ -24,6 +24,7 @@ from sparcl_lite.late import torch
 from sparcl_lite.paths import folder, replacing
 from sparcl_lite.runs import evidence
 from sparcl_lite.runs.job import Job, kind_of, kinds
+from sparcl_lite.runs.ownership import held, lock_path, owner
 
 RESERVE_BYTES = 64 * 2**20  # never fill a disk to the last byte
 
@@ -72,6 +73,15 @@ class Store:
             if found := found or _from_sound_line(root, kind, config.key):
                 return found
         return None
+
+    def beginning(self, key: str) -> Iterator[Any]:
+        """Finished runs whose key begins so, those of `also_read` first; a damaged one raises `KitError`."""
+        for root in (*self.also_read, self.root):
+            lines = evidence.lines(root)
+            for kind in Store(root)._kinds():
+                for each in (known for known in Store(root)._keys(kind, lines) if known.startswith(key)):
+                    path = root / kind.folder / f"{each}.json"
+                    yield _from_file(path, kind) or _of_line(lines.get((kind.kind, each)), kind, each)
 
     def put(self, result: BaseModel) -> Path:
         """Keep a finished run and drop its checkpoint. Raises `KitError` when it cannot be written."""
@@ -190,13 +200,13 @@ class Store:
         message = f"{path} is damaged ({type(error).__name__}); {self._set_aside(path)}; the run starts over"
         warnings.warn(message, stacklevel=3)
 
-    @contextmanager
-    def lock(self, config: BaseModel) -> Iterator[None]:
-        """One process at a time works on a run; a second waits for the first."""
-        path = _lock_path(self._home(config), config.key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path):
-            yield
+    def lock(self, config: BaseModel, waiting: Callable[[str], None] = lambda who: None) -> AbstractContextManager:
+        """One process at a time works on a run; a second waits, and `waiting` is told who works on it since when."""
+        return held(lock_path(self._home(config), config.key), waiting)
+
+    def owner(self, config: BaseModel) -> str | None:
+        """The process that works on a run now, and since when."""
+        return owner(lock_path(self._home(config), config.key))
 
     # -- care
 
@@ -227,16 +237,12 @@ class Store:
         for home in (self.root / kind.folder for kind in self._kinds()):
             for pattern in (".*.tmp", "damaged/*", "checkpoints/*", "locks/*"):  # locks last: the others make some
                 for path in home.glob(pattern):
-                    lock = _lock_path(home, path.name.removeprefix(".").partition(".")[0])
+                    lock = lock_path(home, path.name.removeprefix(".").partition(".")[0])
                     lock.parent.mkdir(exist_ok=True)
                     with suppress(Timeout), FileLock(lock, timeout=0):
                         freed += path.stat().st_size
                         path.unlink()
         return freed
-
-
-def _lock_path(home: Path, key: str) -> Path:
-    return home / "locks" / f"{key}.lock"
 
 
 def _save(state: dict, file: BinaryIO) -> None:

@@ -9,15 +9,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dask
-from dask.distributed import Client, LocalCluster, as_completed
+from dask.distributed import Client, LocalCluster, as_completed, get_worker
 from dask.system import CPU_COUNT
 from tqdm import tqdm
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.registry import adopt, packed_for
 from sparcl_lite.runs.job import Job, OutOfTime, job_of, kind_named
+from sparcl_lite.runs.progress import Bar, listening
 from sparcl_lite.runs.run import default_store, open_store, run
 from sparcl_lite.runs.store import Store
 
@@ -71,7 +73,7 @@ def sweep(
         if isinstance(outcome, OutOfTime):
             continue
         if isinstance(outcome, Exception):
-            failures.append((f"{job.label}, seed {job.config.seed} ({job.config.key}): {_reason(outcome)}", outcome))
+            failures.append((f"{job.name} ({job.config.key}): {_reason(outcome)}", outcome))
         else:
             found[job.id] = outcome
     if failures:
@@ -96,7 +98,7 @@ def _one_by_one(jobs: list[Job], store: Store, progress: bool) -> Iterator[tuple
         gc.freeze()  # measuring peak memory collects garbage before every run: what is imported is none
     with tqdm(total=len(jobs), unit="run", disable=not progress or len(jobs) < 2) as bar:
         for job in jobs:
-            bar.set_description(f"{job.label}, seed {job.config.seed}")
+            bar.set_description(job.name)
             try:
                 yield job, run(job, store=store, progress=progress and len(jobs) < 2)
             except Exception as error:  # whatever is wrong with this one, the others can do without it
@@ -107,13 +109,17 @@ def _one_by_one(jobs: list[Job], store: Store, progress: bool) -> Iterator[tuple
 def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -> Iterator[tuple[Job, Any]]:
     """As they finish; costly jobs start first."""
     root, packed = str(store.root.absolute()), {job.id: packed_for(job.config) for job in jobs}
+    for job in jobs if progress else []:
+        if who := store.owner(job.config):
+            print(f"{job.name}: trained by {who}; its result is awaited", file=sys.stderr)
+    topic = f"progress-{uuid4().hex}"
     # Once, whatever the number of runs; as a task, which is done again where a worker dies with its result.
     sent = {each: client.submit(bytes, each) for each in set(packed.values())}
     futures = {
         client.submit(
             _work,
             job.kind,
-            {"config": job.config.model_dump(), "until": job.until},
+            {"config": job.config.model_dump(), "until": job.until, "topic": topic},
             root,
             sent[packed[job.id]],
             key="-".join(job.id),
@@ -121,21 +127,20 @@ def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -
         ): job
         for job in sorted(jobs, key=lambda job: -job.cost)
     }
-    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} elapsed, about {remaining} left"
-    total = sum(job.cost for job in jobs)
-    with tqdm(total=total, desc=f"0/{len(jobs)} runs", disable=not progress, bar_format=form, smoothing=0) as bar:
-        for done, future in enumerate(as_completed(futures), start=1):
-            job = futures[future]
-            yield job, _outcome(future, job, store)
-            bar.set_description_str(f"{done}/{len(jobs)} runs", refresh=False)
-            bar.update(job.cost)
+    with Bar(jobs, progress) as bar:
+        client.subscribe_topic(topic, lambda event: bar.update(*event[1]))
+        for future in as_completed(futures):
+            yield futures[future], _outcome(future, futures[future], store)
+            bar.finish(future.key)
+        client.unsubscribe_topic(topic)
 
 
 def _work(kind: str, given: dict, root: str, registered: bytes) -> str:
     """What a worker does; plain values in and out, so that versions of this package may differ a little.
 
     `registered` is what the run needs of what a user registered in the process that asks (`packed_for`). A worker that
-    cannot write to `root`, because it is on another machine, uses its own default store.
+    cannot write to `root`, because it is on another machine, uses its own default store. How far it is goes to
+    the topic given.
     """
     adopt(registered)
     store = Store(root)
@@ -144,7 +149,9 @@ def _work(kind: str, given: dict, root: str, registered: bytes) -> str:
     except KitError:
         store = Store(default_store())
     config = kind_named(kind).config_type.model_validate(given["config"])
-    return run(job_of(config, until=given["until"]), store=store).model_dump_json()
+    job, worker = job_of(config, until=given["until"]), get_worker()
+    with listening(lambda share: worker.log_event(given["topic"], ("-".join(job.id), share))):
+        return run(job, store=store).model_dump_json()
 
 
 def _outcome(future: Any, job: Job, store: Store) -> Any:

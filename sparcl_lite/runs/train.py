@@ -14,6 +14,7 @@ from sparcl_lite.measure.memory import PeakMemory
 from sparcl_lite.measure.metrics import backward_transfer, final_average, forgetting
 from sparcl_lite.planning import planned, training_memory
 from sparcl_lite.runs.job import Job
+from sparcl_lite.runs.progress import tell
 from sparcl_lite.runs.result import Flops, RunResult, Seconds, environment, now, nullable
 from sparcl_lite.runs.store import Store
 from sparcl_lite.training import Trainer
@@ -22,20 +23,22 @@ from sparcl_lite.training import Trainer
 def train(job: Job, store: Store, progress: bool) -> RunResult:
     """Train, from the last checkpoint if there is one."""
     config, device = job.config, available(job.device)
-    dataset, memory = load(config.dataset), PeakMemory(device)
+    dataset, memory, steps = load(config.dataset), PeakMemory(device), planned(config).steps
 
     def save(trainer: Trainer) -> None:
         peak = max(state["peak"], memory.read())
         saved = {"trainer": trainer.state_dict(), "started": state["started"], "peak": peak}
         store.save_checkpoint(config, saved)
+        tell(trainer.totals["steps"] / steps)
         job.check_time()
 
     new = partial(Trainer, config, dataset, device=device, on_epoch=save)
     trainer, state = _resume(config, store, device, new)
+    tell(trainer.totals["steps"] / steps)
     with tqdm(
-        total=planned(config).steps,
+        total=steps,
         initial=int(trainer.totals["steps"]),
-        desc=f"{job.label}, seed {config.seed}",
+        desc=job.name,
         unit="step",
         disable=not progress,
     ) as bar:

@@ -1,1 +1,1 @@
-"""K-sparse (arXiv 1711.02974): experiments, claims of the abstract, and their verdicts."""
+"""K-sparse: clustering with feature selection using alternating minimization (Gilet et al., arXiv 1711.02974)."""

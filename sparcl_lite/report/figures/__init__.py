@@ -8,6 +8,7 @@ from sparcl_lite.papers.sparcl.figures import (
     all_methods,
     sparse_rivals,
 )
+from sparcl_lite.report.figures.claims import effects
 from sparcl_lite.report.figures.generalizability import generalizability
 from sparcl_lite.report.figures.memory import memory_by_part
 from sparcl_lite.report.figures.runs import (
@@ -19,7 +20,7 @@ from sparcl_lite.report.figures.runs import (
     training_trace,
 )
 from sparcl_lite.report.figures.speed import acceleration, speed_by_sparsity, speed_by_width, time_by_part
-from sparcl_lite.report.figures.studies import against_each, effects, one_at_a_time, removal
+from sparcl_lite.report.figures.studies import against_each, one_at_a_time, removal
 
 __all__ = [
     "ablation",

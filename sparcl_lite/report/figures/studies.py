@@ -8,19 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sparcl_lite.drawing import BLUE, GREEN, GREY, ORANGE, OURS, VERMILION, interval_bars
-from sparcl_lite.measure.statistics import CONTRADICTED, INCONCLUSIVE, REPRODUCED, UNTESTABLE, t_interval
-from sparcl_lite.papers.claims import ACCURACY_RULES
+from sparcl_lite.drawing import BLUE, GREEN, GREY, OURS, VERMILION, interval_bars
+from sparcl_lite.measure.statistics import t_interval
 from sparcl_lite.papers.differences import ENOUGH_SEEDS, differences
 from sparcl_lite.papers.experiments import Experiment, Row
-from sparcl_lite.papers.verdicts import NEWER, Judged
 
-OUTCOMES = {
-    REPRODUCED: GREEN,
-    INCONCLUSIVE: ORANGE,
-    CONTRADICTED: VERMILION,
-    UNTESTABLE: GREY,
-}
 REMOVAL_COLOURS = {"stages": VERMILION, "one_shot": GREEN, "random": GREY}
 REMOVALS = {"stages": "in stages (DDR)", "one_shot": "one-shot, at the cut-off", "random": "random samples, in stages"}
 
@@ -114,33 +106,3 @@ def against_each(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, p
 
 def _few(n: int) -> str:
     return f" (tendency, n {n})" if n < ENOUGH_SEEDS else ""
-
-
-def effects(judged: list[Judged]) -> tuple[Figure, pd.DataFrame]:
-    """Every comparison of accuracies that decides a claim: effect, interval, bound, and the paper's own difference."""
-    points = pd.DataFrame(
-        {"claim": entry.claim.id + "*" * (entry.rule_first is False), "comparison": f"{e.a} − {e.b}",
-         "effect": e.effect.mean, "low": e.effect.low, "high": e.effect.high, "n": e.effect.n,
-         "level": entry.claim.level, "outcome": e.outcome, "bound": entry.claim.bound,
-         "paper": np.nan if e.paper is None else e.paper}
-        for entry in judged
-        for e in entry.evidence
-        if entry.claim.rule in ACCURACY_RULES and e.effect.n
-    )  # fmt: skip
-    figure, ax = plt.subplots(figsize=(6.6, 0.24 * max(4, len(points)) + 0.9), layout="constrained")
-    y = np.arange(len(points))[::-1]
-    for outcome, colour in OUTCOMES.items():
-        chosen = (points["outcome"] == outcome).to_numpy() if len(points) else []
-        if any(chosen):
-            interval_bars(ax, points[chosen], "effect", y[chosen], color=colour, label=outcome)
-    if len(points):
-        ax.plot(points["bound"], y, "|", color="#000000", markersize=9, label="bound")
-        ax.plot(points["paper"], y, "D", mfc="none", color="#000000", markersize=4, label="paper")
-        names = [f"{line.claim}: {line.comparison}" for line in points.itertuples()]
-        ax.set(yticks=y, yticklabels=names)
-        ax.tick_params(axis="y", labelsize=6.5)
-        figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=5)
-    ax.axvline(0, color="#666666", linewidth=0.8)
-    newer = len(points) and points["claim"].str.endswith("*").any()
-    ax.set(xlabel="paired difference in accuracy (points)" + (f"; * {NEWER}" if newer else ""))
-    return figure, points

@@ -1,4 +1,4 @@
-"""`python -m sparcl_lite.cli` is `sparcl-lite`."""
+"""`python -m sparcl_lite` is `sparcl-lite`."""
 
 from sparcl_lite.cli import main
 
