@@ -133,7 +133,7 @@ def locked(name):
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-cpu.lock"])
 def test_a_lock_file_pins_what_pyproject_asks_for(name):
     extras = PROJECT["optional-dependencies"]
-    left_out = requirements([*extras["cluster"], *extras["rivals"]])
+    left_out = requirements([*extras["cells"], *extras["cluster"], *extras["rivals"]])
     asked, pinned = pyproject_requirements(), locked(name)
     assert {package for package in asked if package not in left_out} <= set(pinned)
     assert all(requirement.specifier.contains(pinned[p]) for p, requirement in asked.items() if p in pinned)
