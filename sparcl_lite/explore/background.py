@@ -85,10 +85,10 @@ def duration(seconds: float) -> str:
 
 
 class Background:
-    """One training process, and the progress of its run; `on_change()` is called from a thread of its own."""
+    """One training process, and the progress of its run; those in `listeners` are called from a thread of its own."""
 
-    def __init__(self, store: Store, on_change: Callable[[], None] = lambda: None):
-        self.store, self.on_change = store, on_change
+    def __init__(self, store: Store, *listeners: Callable[[], None]):
+        self.store, self.listeners = store, list(listeners)
         self.progress: Progress | None = None
         self._process: Any = None
         self._pipe: Connection | None = None
@@ -104,7 +104,7 @@ class Background:
             raise KitError("a run is being trained; stop it first")
         self.warm_up()
         self.progress = Progress(config)
-        self.on_change()
+        self._tell()
         self._pipe.send((config.model_dump(), packed_for(config), str(self.store.root.absolute()), device))
 
     def stop(self) -> None:
@@ -146,7 +146,11 @@ class Background:
 
     def _change(self, **values: Any) -> None:
         self.progress = replace(self.progress, **values)
-        self.on_change()
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ipywidgets as widgets
@@ -33,6 +33,7 @@ class Train(View):
     def __init__(self, store: Store, pinned: Iterable[RunConfig] = (), profile: str = "lite", dataset: str = ""):
         super().__init__()
         self.store, self.runs = store, dict[str, RunResult]()
+        self.listeners: list[Callable[[], None]] = []  # called when a run was added
         self.background = Background(store, self._progressed)
         self._drawn: tuple | None = None
         self._rows: tuple[list[dict[str, Any]], RunConfig | None] = [], None  # of the run that is shown
@@ -162,6 +163,8 @@ class Train(View):
             self.ticks.children += (tick,)
         self.runs[name] = result
         self._compare()
+        for listener in self.listeners:
+            listener()
 
     @property
     def ticked(self) -> dict[str, RunResult]:

@@ -104,8 +104,7 @@ def test_a_run_is_trained_stopped_and_finished_while_this_process_is_free(view, 
     config = view.choice.config
     assert "new" in view.said.value
     seen = []
-    changed = view.background.on_change
-    view.background.on_change = lambda: (seen.append(view.background.progress), changed())
+    view.background.listeners.append(lambda: seen.append(view.background.progress))
     view.train.click()
     assert view.train.disabled
     assert not view.stop.disabled
