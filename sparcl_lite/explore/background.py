@@ -22,7 +22,7 @@ from tqdm import tqdm
 from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
 from sparcl_lite.registry import adopt, packed_for
-from sparcl_lite.runs.job import OutOfTime, job_of
+from sparcl_lite.runs.job import OutOfTime, job_of, kind_named
 from sparcl_lite.runs.recording import Recorder
 from sparcl_lite.runs.store import Store
 
@@ -38,9 +38,10 @@ class Progress:
 
     `done` of `steps` training steps, `at_start` of them by an earlier process; `task` and `epoch` count from 1. `rows`
     are the accuracies in percent after every epoch so far: task, epoch, Class-IL and Task-IL by task (None: not known).
+    A job that does not train has none of these.
     """
 
-    config: RunConfig
+    config: Any
     status: str = WAITING
     done: int = 0
     steps: int = 0
@@ -69,7 +70,7 @@ class Progress:
             return f"{of}, step {self.done:,} of {self.steps:,}{left}"
         return {
             WAITING: "starting; a run that another process trains is waited for",
-            TRAINING: "starting",
+            TRAINING: "running",
             STOPPING: "stopping at the end of this epoch",
             STOPPED: f"stopped after step {self.done:,} of {self.steps:,}; Train goes on from its checkpoint",
             DONE: f"done in {duration((self.ended or 0) - (self.began or 0))}",
@@ -98,14 +99,20 @@ class Background:
         """Whether a run is being trained."""
         return self.progress is not None and self.progress.status in RUNNING
 
-    def start(self, config: RunConfig, device: str = "auto") -> None:
-        """Train, from the run's checkpoint where there is one. Raises `KitError` while another run is trained."""
+    def start(self, what: Any) -> None:
+        """Compute a job, or that of a configuration, also where it is stored; from its checkpoint, if there is one.
+
+        Raises `KitError` while another one is computed.
+        """
         if self.running:
             raise KitError("a run is being trained; stop it first")
         self.warm_up()
-        self.progress = Progress(config)
+        job = job_of(what)
+        self.progress = Progress(job.config)
         self._tell()
-        self._pipe.send((config.model_dump(), packed_for(config), str(self.store.root.absolute()), device))
+        packed = packed_for(job.config) if job.kind == "training" else b""
+        given = {"config": job.config.model_dump(), "threads": job.threads, "device": job.device}
+        self._pipe.send((job.kind, given, packed, str(self.store.root.absolute())))
 
     def stop(self) -> None:
         """Have the run stop at the end of its epoch, with a checkpoint."""
@@ -181,19 +188,22 @@ def _serve(pipe: Connection) -> None:
         while True:
             asked = pipe.recv()
             if asked:  # else: to stop a run that has just ended
-                _train(pipe, *asked)
+                _compute(pipe, *asked)
 
 
-def _train(pipe: Connection, given: dict[str, Any], packed: bytes, root: str, device: str) -> None:
+def _compute(pipe: Connection, kind: str, given: dict[str, Any], packed: bytes, root: str) -> None:
     from sparcl_lite.runs.run import using_threads
 
     try:
-        adopt(packed)
-        store, config = Store(Path(root)), RunConfig.model_validate(given)
-        job = job_of(config, device=device)
-        job = replace(job, watch=Teller(pipe, store, config))
+        if packed:
+            adopt(packed)
+        store, made = Store(Path(root)), kind_named(kind)
+        job = made(**given | {"config": made.config_type.model_validate(given["config"])})
+        if kind == "training":
+            job = replace(job, watch=Teller(pipe, store, job.config))
         store.check_usable(job.disk_bytes)
-        with store.lock(config), using_threads(job.threads):
+        with store.lock(job.config), using_threads(job.threads):
+            pipe.send({"status": TRAINING, "began": time.time()})
             store.put(job.compute(store, progress=False))
     except OutOfTime:
         pipe.send({"status": STOPPED, "ended": time.time()})

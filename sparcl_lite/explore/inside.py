@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import ipywidgets as widgets
 import pandas as pd
@@ -56,12 +55,12 @@ def _no_confusion(moment: Moment) -> str:
 
 #: By the title of its tab: why there is nothing to draw at a moment (empty: there is), and what draws it.
 PANELS: dict[str, tuple[Callable[[Moment], str], Draw]] = {
-    "accuracy": (lambda _: "", lambda moment, _: draw.accuracy(moment)),
     "masks": (_no_masks, draw.masks),
     "removed": (_none_removed, lambda moment, _: draw.removed(moment)),
     "easiest, hardest": (_not_counted, lambda moment, _: draw.extremes(moment)),
     "buffer": (_no_buffer, lambda moment, _: draw.buffer(moment)),
     "confusion": (_no_confusion, lambda moment, _: draw.confusion(moment)),
+    "accuracy": (lambda _: "", lambda moment, _: draw.accuracy(moment)),
 }
 
 
@@ -93,7 +92,6 @@ class Inside(View):
         self.said, self.pictures = widgets.HTML(), {title: Picture() for title in PANELS}
         pages = dict(self.pictures) | {"masks": widgets.VBox([self.earlier, self.pictures["masks"]])}
         self.tabs = widgets.Tab(list(pages.values()), titles=tuple(pages))
-        self._changing = False  # several widgets at once: drawn when all have changed
         self._observe()
         self.widget = widgets.VBox([widgets.HBox([self.run, self.record]), self.said, self.task, self.epoch, self.tabs])
         self._runs_changed()
@@ -116,7 +114,7 @@ class Inside(View):
         if dict(self.run.options) == runs:
             return
         shown = self.run.value
-        with self._together(self._run_chosen):
+        with self.together(self._run_chosen):
             self.run.options = runs
             self.run.value = shown if shown in runs.values() else list(runs.values())[-1]
 
@@ -129,11 +127,11 @@ class Inside(View):
 
     def _run_chosen(self) -> None:
         config = self.run.value
-        if config is None or self._changing:
+        if config is None or self.changing:
             return
         self.result, self.recording = self.store.find(config), Recording.of(self.store, config)
         tasks = 1 if METHODS[config.method].all_at_once else config.task_count
-        with self._together(self._task_chosen):
+        with self.together(self._task_chosen):
             for slider, count in ((self.task, tasks), (self.epoch, config.epochs)):
                 slider.max = slider.value = count
         known = (
@@ -145,21 +143,11 @@ class Inside(View):
         self.record.disabled = self.recording is not None or self.train.background.running
 
     def _task_chosen(self) -> None:
-        if self._changing:
+        if self.changing:
             return
         start = {} if self.recording else {"before the first task": -1}
-        with self._together(self._draw):
+        with self.together(self._draw):
             self.earlier.options = start | {f"the end of task {task + 1}": task for task in range(self.task.value - 1)}
-
-    @contextmanager
-    def _together(self, after: Callable[[], None]) -> Iterator[None]:
-        """What widgets change inside is drawn once, afterwards."""
-        self._changing = True
-        try:
-            yield
-        finally:
-            self._changing = False
-        after()
 
     @property
     def moment(self) -> Moment:
@@ -170,7 +158,7 @@ class Inside(View):
         return panel(title, self.moment, -1 if self.earlier.value is None else self.earlier.value)
 
     def _draw(self) -> None:
-        if self.run.value is not None and not self._changing:
+        if self.run.value is not None and not self.changing:
             title = list(PANELS)[self.tabs.selected_index or 0]
             with DRAWING:
                 self.pictures[title].show(self._drawn(title))

@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
+from matplotlib.figure import Figure
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
@@ -68,7 +69,7 @@ class Train(View):
             ),
         }
         for field in self.fields.values():
-            field.observe(lambda _: self._chosen(), names="value")
+            field.observe(lambda _: (self.background.warm_up(), self._chosen()), names="value")
         self.train = widgets.Button(description="Train", button_style="primary", icon="play")
         self.stop = widgets.Button(description="Stop", icon="stop", disabled=True)
         self.train.on_click(lambda _: self._start())
@@ -176,7 +177,15 @@ class Train(View):
         if runs:
             with DRAWING:
                 self.compared.show(compared(runs, self.metric.value))
-        self.table.value = Table(table_of(runs))._repr_html_() if runs else message("no run is ticked")
+        self.table.value = self.summary()._repr_html_() if runs else message("no run is ticked")
+
+    def comparison(self) -> tuple[Figure, pd.DataFrame]:
+        """The figure of the ticked runs and its points."""
+        return figures.comparison(self.ticked, self.metric.value)
+
+    def summary(self) -> Table:
+        """The ticked runs as a table."""
+        return Table(table_of(self.ticked), "Runs that are ticked; docs/metrics.md defines the columns.")
 
     def still(self) -> Drawn:
         """The pinned runs, compared."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -14,18 +16,18 @@ from matplotlib.figure import Figure
 
 from sparcl_lite.drawing import use_style
 
-DPI, CSS_DPI = 160, 96
+DPI, STILL_DPI, CSS_DPI = 160, 90, 96  # of pictures in a view, in a notebook's file, and of a page
 #: One figure is drawn at a time: views are also drawn from the threads that listen to training.
 DRAWING = threading.RLock()
 
 Drawn = tuple[Figure, str]  # a figure, and in words what it shows
 
 
-def png(figure: Figure) -> str:
+def png(figure: Figure, dpi: int = DPI) -> str:
     """A figure as base64; it is closed."""
     with DRAWING:
         file = BytesIO()
-        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
         plt.close(figure)
     return base64.b64encode(file.getvalue()).decode()
 
@@ -47,6 +49,17 @@ class View:
     def __init__(self) -> None:
         use_style()
         self.widget: widgets.Widget = widgets.VBox()
+        self.changing = False  # several widgets at once
+
+    @contextmanager
+    def together(self, after: Callable[[], None]) -> Iterator[None]:
+        """What widgets change inside is answered once, afterwards; who answers them looks at `changing`."""
+        self.changing = True
+        try:
+            yield
+        finally:
+            self.changing = False
+        after()
 
     def still(self) -> Drawn:
         """What the view shows now, as one figure."""
@@ -55,7 +68,7 @@ class View:
     def _repr_mimebundle_(self, **given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         figure, words = self.still()
         live = self.widget._repr_mimebundle_(**given)
-        return live | {"image/png": png(figure), "text/plain": words}, {"image/png": {"alt": words}}
+        return live | {"image/png": png(figure, STILL_DPI), "text/plain": words}, {"image/png": {"alt": words}}
 
 
 def heading(text: str) -> widgets.HTML:
