@@ -141,7 +141,7 @@ class Background:
         with suppress(OSError):
             while True:
                 try:
-                    changes = pipe.recv()
+                    changes = _received(pipe)
                 except EOFError:
                     break
                 rows = self.progress.rows + changes.pop("rows", [])
@@ -158,6 +158,16 @@ class Background:
     def _tell(self) -> None:
         for listener in self.listeners:
             listener()
+
+
+def _received(pipe: Connection) -> dict[str, Any]:
+    """What the process has told since the last time: a view lags behind by one drawing, however slow that is."""
+    changes = pipe.recv()
+    with suppress(EOFError):
+        while pipe.poll():
+            more = pipe.recv()
+            changes = changes | more | {"rows": changes.get("rows", []) + more.get("rows", [])}
+    return changes
 
 
 @contextmanager

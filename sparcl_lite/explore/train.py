@@ -142,6 +142,7 @@ class Train(View):
             self.pin(self.store.get(progress.config))
         if progress.status not in RUNNING or not self.train.disabled:
             self._chosen()
+            self.said.value = "" if progress.status in RUNNING else self.said.value
 
     def _draw(self, again: bool = False) -> None:
         rows, config = self._rows

@@ -64,27 +64,35 @@ def lab(tmp_path_factory):
         yield SimpleNamespace(address=f"http://127.0.0.1:{port}", home=home)
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # it waits for kernels
+            server.kill()
 
 
 @pytest.fixture
-def page(browser):
-    """A page that collects what its console says of errors, in `errors`."""
+def page(browser, tmp_path):
+    """A page that collects what its console says of errors, in `errors`; how it ends is in `page.png`."""
     made = browser.new_page(viewport={"width": 1400, "height": 1600})
     made.set_default_timeout(1000 * SECONDS)
     made.errors = []
     made.on("console", lambda message: message.type == "error" and made.errors.append(message.text))
     made.on("pageerror", lambda error: made.errors.append(str(error)))
     yield made
+    made.screenshot(path=tmp_path / "page.png")
     made.close()
 
 
-def opened(page, lab, name):
-    """The notebook of that name in the page, with its kernel ready."""
+def idle(page):
+    """Wait until the kernel has nothing to do."""
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+
+
+def open_notebook(page, lab, name):
+    """Have the notebook of that name in the page, with its kernel ready."""
     page.goto(f"{lab.address}/lab/tree/{name}.ipynb?reset")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-    page.wait_for_selector("[data-status=idle]")
-    return page
+    idle(page)
 
 
 def _copy(notebook, folder, home):

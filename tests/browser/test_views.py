@@ -2,15 +2,15 @@
 
 import re
 
-from conftest import opened
+from conftest import idle, open_notebook
 
 
 def test_views_answer_to_clicks(page, lab):
-    opened(page, lab, "explore")
+    open_notebook(page, lab, "explore")
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.get_by_text(re.compile("^check: ")).last.wait_for()
-    page.wait_for_selector("[data-status=idle]")
+    idle(page)
 
     page.get_by_role("tab", name="easiest, hardest").click()
     page.locator('img[alt^="easiest, hardest of sparcl-der++ 0.90"]').wait_for()
