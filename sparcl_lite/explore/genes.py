@@ -84,7 +84,8 @@ class Genes(View):
             description=ETA, base=10, continuous_update=False, readout_format=".3g", **WIDE
         )
         self.count = widgets.IntSlider(description=GENES, min=2, continuous_update=False, **WIDE)
-        self.said, self.figure, self.genes = widgets.HTML(), Picture(), widgets.HTML()
+        self.said, self.figure = widgets.HTML(), Picture()
+        self.genes = widgets.HTML(layout={"max_height": "20em", "overflow": "auto"})
         self.asked, self._thread = 0, ThreadPoolExecutor(1)
         self.model: KSparse | None = None
         self.dataset.observe(lambda _: self._dataset_chosen(), names="value")
