@@ -74,7 +74,7 @@ class Trainer:
         self.phases = self.method.phases(self.stream)
         self.position = (0, 0)  # phase and epoch that come next
         self.totals = dict.fromkeys(ACCUMULATED, 0.0)
-        self.seconds = {"train": 0.0, "eval": 0.0}
+        self.seconds = {"train": 0.0, "eval": 0.0, "train_processor": 0.0, "eval_processor": 0.0}
         shape = (config.task_count, config.task_count)
         self.class_il, self.task_il = np.full(shape, np.nan), np.full(shape, np.nan)
         self.trace: list[dict] = []
@@ -247,9 +247,10 @@ class Trainer:
 
     @contextmanager
     def _timed(self, what: str):
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         yield
         self.seconds[what] += time.perf_counter() - start
+        self.seconds[f"{what}_processor"] += time.process_time() - processor
 
     def state_dict(self) -> dict:
         """Everything that decides how the run goes on: live tensors, to be saved before the next step."""
@@ -283,7 +284,8 @@ class Trainer:
         self.rng.load_state_dict(state["rng"])
         for part, flops in state["ledger"].items():
             setattr(self.ledger, part, flops)
-        self.totals, self.seconds, self.trace = state["totals"], state["seconds"], state["trace"]
+        self.totals, self.trace = state["totals"], state["trace"]
+        self.seconds |= state["seconds"]
         self.class_il, self.task_il = (np.array(m, dtype=float) for m in state["matrices"])
 
 

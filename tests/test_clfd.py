@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import sparcl_lite as sl
-from sparcl_lite.config import RunConfig
+from sparcl_lite.config import RunConfig, profiles
 from sparcl_lite.config.clfd import CLFD
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import Augmentation, Task
@@ -289,3 +289,13 @@ def test_a_dataset_of_odd_images_is_refused(tmp_path):
             smoke(dataset="odd", tasks=2)
     finally:
         DATASETS.forget("odd")
+
+
+@pytest.mark.parametrize("given", [True, {}, CLFD(), {"variant": "paper"}])
+def test_rules_of_the_profiles_see_clfd_however_it_is_given(given, monkeypatch):
+    rules = profiles._rules()
+    rule = [{"method": "er", "clfd.ffe": True}, {"lr": 0.77}]
+    monkeypatch.setattr(profiles, "_rules", lambda: rules | {"smoke": [*rules["smoke"], rule]})
+    assert RunConfig(profile="smoke", method="er", clfd=given).lr == 0.77
+    assert RunConfig(profile="smoke", method="er", clfd={"ffe": False}).lr != 0.77
+    assert RunConfig(profile="smoke", method="er").lr != 0.77

@@ -1,10 +1,16 @@
 """The record of tuning: equal chances, no choice on an edge, and the choices are those of the `lite` profile."""
 
+import importlib.util
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from sparcl_lite.papers.clfd import tables as clfd
+from sparcl_lite.papers.clfd.frontier import frontier
 from sparcl_lite.papers.lightcl import tables as lightcl
 from sparcl_lite.papers.sparcl import tables as sparcl
 
@@ -68,3 +74,30 @@ def test_the_tables_rows_use_what_was_chosen(stream):
             assert config.lr == best["lr"], row.id
             if stream == "lightcl":  # there the terms' own weights are tuned too
                 assert all(getattr(config, name) == best[name] for name in TUNED if name in best), row.id
+
+
+def tool(*arguments):
+    return subprocess.run(
+        [sys.executable, "tools/tune.py", *arguments], capture_output=True, text=True, cwd=FOLDER.parent.parent
+    )
+
+
+def test_at_desk_every_row_is_tried_at_equally_many_rates_around_the_published_one():
+    spec = importlib.util.spec_from_file_location("tune", FOLDER.parent.parent / "tools" / "tune.py")
+    tune = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(FOLDER.parent.parent / "tools"))
+    spec.loader.exec_module(tune)
+    rows = [row for make in (sparcl.table1, sparcl.table2, clfd.tables, frontier) for row in make(profile="desk").rows]
+    families = {re.sub(r"-\d+$|-less-\d+$", "", row.id.partition("+mask")[0]) for row in rows}
+    assert families <= set(tune.DESK)
+    few, more = (tune.around_published(tune.DESK, rates) for rates in (3, 5))
+    assert {tuple(columns.items()) for columns, _ in few} < {tuple(columns.items()) for columns, _ in more}
+    by_family = pd.DataFrame([columns for columns, _ in few]).groupby("family")["lr"].apply(list)
+    assert (by_family["er"], by_family["clfd-der++"]) == ([0.033, 0.1, 0.3], [0.01, 0.03, 0.09])
+    assert set(by_family.map(len)) == {3}
+
+
+def test_the_cost_of_tuning_is_said_before_anything_is_trained():
+    said = tool("desk", "clfd-er", "--rates", "1", "--seeds", "2", "--cost").stdout
+    assert re.search(r"^clfd-er +0\.\d\d\ncore-hours +0\.\d\d$", said.strip())
+    assert "no grid for nothing; allowed: sgd, joint, er" in tool("desk", "nothing").stderr

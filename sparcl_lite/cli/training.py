@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +25,7 @@ from sparcl_lite.cli.options import (
     headline,
     shown,
 )
+from sparcl_lite.errors import KitError
 
 app = typer.Typer()
 
@@ -82,19 +83,36 @@ def sweep(
         float | None, typer.Option(min=0, help="stop at the first end of an epoch after so many; the next call goes on")
     ] = None,
     large: Annotated[bool, typer.Option("--large", help="also the sizes that take minutes and gigabytes")] = False,
+    rows: Annotated[
+        list[str] | None, typer.Option("--rows", help="only these, by id or pattern: 'sparcl-*-500'; repeatable")
+    ] = None,
+    deciding: Annotated[bool, typer.Option("--deciding", help="only rows whose runs decide a claim")] = False,
 ) -> None:
     """Compute every run of an experiment that the store lacks. What is timed runs here, one after the other.
 
     Example: sparcl-lite sweep sparcl_table1 --seeds 5 --minutes 30
     """
+    from sparcl_lite.papers import registry
     from sparcl_lite.runs.store import Store
     from sparcl_lite.runs.sweep import sweep as sweep_jobs
 
     chosen = [experiment_named(name, profile, dataset) for name in experiments]
+    if deciding:
+        chosen = [experiment.narrowed(registry.deciding(experiment)) for experiment in chosen]
+    if rows:
+        chosen = [_with_rows(experiment, rows) for experiment in chosen]
     jobs = [job for experiment in chosen for job in experiment.jobs(seeds=seeds, large=large)]
     results = sweep_jobs(jobs, store=Store(store), scheduler=scheduler, minutes=minutes)
     found = {job.id: result is not None for job, result in zip(jobs, results, strict=True)}
     print(f"{sum(found.values())} runs in {store}" + (f" of {len(found)}" if not all(found.values()) else ""))
+
+
+def _with_rows(experiment: Any, patterns: list[str]) -> Any:
+    narrowed = experiment.narrowed(patterns)
+    if not narrowed.rows:
+        allowed = ", ".join(row.id for row in experiment.rows)
+        raise KitError(f"rows = {' '.join(patterns)}: none of {experiment.name} fits; allowed: {allowed}")
+    return narrowed
 
 
 @app.command()

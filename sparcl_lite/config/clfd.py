@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, TypeAdapter
 
 from sparcl_lite.config.base import Frozen
 
@@ -38,3 +38,4 @@ def _as_fields(given: Any) -> Any:
 
 
 Switch = Annotated[CLFD | None, BeforeValidator(_as_fields)]
+SWITCH = TypeAdapter(Switch)

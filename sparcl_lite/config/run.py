@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from sparcl_lite.config.base import AnySparse, Frozen, is_looked_up, is_stored, sparse_of
-from sparcl_lite.config.clfd import Switch
+from sparcl_lite.config.clfd import SWITCH, Switch
 from sparcl_lite.config.key import key_of
 from sparcl_lite.config.profiles import PROFILES, resolve
 from sparcl_lite.registry import DATASETS, METHODS, OF_FIELD, STRATEGIES, entries_of
@@ -95,6 +95,9 @@ class RunConfig(Frozen):
         if isinstance(given.get("sparse"), dict):  # as rules of the profiles look at it
             with suppress(ValueError):  # told with the field's place when the field itself is validated
                 given["sparse"] = sparse_of(given["sparse"])
+        if given.get("clfd") is not None:
+            with suppress(ValueError):
+                given["clfd"] = SWITCH.validate_python(given["clfd"])
         filled = resolve(profile, given)
         own = METHODS[filled["method"]].Parameters
         if unknown := [name for name in given if name not in cls.model_fields | own.model_fields]:

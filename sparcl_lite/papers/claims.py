@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sparcl_lite.measure.statistics import joint_level
 
 ACCURACY_RULES = ("above", "not_below")
+RUN_RULES = (*ACCURACY_RULES, "flops_below", "never_increases", "slope_between")  # that look at an experiment's runs
 COUNTED_RATIOS = ("honest_flops", "held_memory", "memory_ratio")
-RATIO_RULES = (*COUNTED_RATIOS, "memory_measured", "measured_speedup")
+RATIO_RULES = (*COUNTED_RATIOS, "memory_measured", "measured_speedup", "measured_cost", "measured_memory")
 RATIO_TOLERANCE = 0.05  # the papers print FLOPs and savings with two digits
 
 

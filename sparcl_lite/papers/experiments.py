@@ -3,9 +3,10 @@
 The rows themselves are in each paper's folder; what is concluded from them is in `papers.judge` and `report`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any, Self
 
 import pandas as pd
 
@@ -61,6 +62,10 @@ class Experiment:
     def row(self, row_id: str) -> Row:
         """The row of that id; KeyError when there is none."""
         return {row.id: row for row in self.rows}[row_id]
+
+    def narrowed(self, patterns: Sequence[str]) -> Self:
+        """The experiment with only those rows whose id is one of these or fits one as a pattern (`sparcl-*-50`)."""
+        return replace(self, rows=tuple(row for row in self.rows if any(fnmatchcase(row.id, p) for p in patterns)))
 
     def printed_values(self, column: str) -> dict[tuple[str, str], dict[str, Any]]:
         """The paper's numbers for a data set (a prefix of the CSV's columns), as lines by (row, metric)."""

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from sparcl_lite.papers.claims import claims
+from sparcl_lite.papers.claims import RUN_RULES, claims
+from sparcl_lite.papers.clfd import judge as clfd
+from sparcl_lite.papers.clfd.experiments import EXPERIMENTS as CLFD
 from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.judge import judge
 from sparcl_lite.papers.ksparse import judge as ksparse
@@ -22,14 +24,21 @@ from sparcl_lite.runs.job import kind_of
 from sparcl_lite.runs.store import Store
 
 ALL_SEEDS = 10  # no row's evidence has more
-RULES_OF = {"sparcl": sparcl.rules, "lightcl": lightcl.rules, "ksparse": ksparse.rules}
+RULES_OF = {"sparcl": sparcl.rules, "clfd": clfd.rules, "lightcl": lightcl.rules, "ksparse": ksparse.rules}
 
 
 def experiments(profile: str, dataset: str = "") -> dict[str, Experiment]:
     """Every experiment by name, at a profile; those of continual learning on a data set (empty: the profile's own)."""
     shared = {"profile": profile} | ({"dataset": dataset} if dataset else {})
-    continual = {name: make(**shared) for name, make in (SPARCL | LIGHTCL).items()}
+    continual = {name: make(**shared) for name, make in (SPARCL | CLFD | LIGHTCL).items()}
     return continual | {name: make(profile=profile) for name, make in KSPARSE.items()} | {"bench": benchmarks()}
+
+
+def deciding(experiment: Experiment) -> list[str]:
+    """The ids of its rows whose runs a claim compares, once each."""
+    listed = [claim for paper in RULES_OF for claim in claims(paper) if claim.experiment == experiment.name]
+    compared = [row for claim in listed if claim.rule in RUN_RULES for pair in claim.comparisons for row in pair]
+    return list(dict.fromkeys(compared))
 
 
 def planned(profile: str, dataset: str = "") -> dict[Address, tuple[str, str]]:

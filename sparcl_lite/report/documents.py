@@ -17,7 +17,7 @@ CLASS_IL = [f"Class-IL {column}" for column in METRIC_COLUMNS]
 BOTH = [f"{metric} {column}" for metric in METRIC_NAMES.values() for column in METRIC_COLUMNS]
 #: Experiments shown whole in docs/results.md.
 TABLES = ("sparcl_table1", "sparcl_table2", "sparcl_table3", "sparcl_fig3", "sparcl_confounders", "lightcl_table1")
-PUBLICATIONS = {"sparcl": "SparCL", "lightcl": "LightCL", "ksparse": "K-sparse"}
+PUBLICATIONS = {"sparcl": "SparCL", "clfd": "CLFD", "lightcl": "LightCL", "ksparse": "K-sparse"}
 CLAIM_COLUMNS = ["claim", "expected", "measured", "verdict", "paper inside", "seeds to decide"]
 
 

@@ -21,6 +21,7 @@ from sparcl_lite.papers.verdicts import NEWER, Evidence, Judged
 COLOURS = {REPRODUCED: "#d5ecd9", INCONCLUSIVE: "#fcefc7", CONTRADICTED: "#f8d7d3", UNTESTABLE: "#eeeeee"}
 COLOURS |= {"yes": COLOURS[REPRODUCED], "unclear": COLOURS[INCONCLUSIVE], "no": COLOURS[CONTRADICTED]}
 METRIC_NAMES = {"class_il": "Class-IL", "task_il": "Task-IL"}
+BY_BUFFER = ("table1", "tables")  # items whose rows have several buffers
 BESIDE_PAPER = ("direction", "inside")  # columns of a metric that say how our difference lies to the paper's
 
 
@@ -82,7 +83,7 @@ def comparison(experiment: Experiment, frame: pd.DataFrame, *, column: str = "ci
         if ours.empty:
             continue
         line = {"method": row.label}
-        if experiment.item == "table1":
+        if experiment.item in BY_BUFFER:
             line = {"buffer": row.values.get("buffer_size") or "-", **line}
         for metric, name in METRIC_NAMES.items():
             values = ours[metric].dropna().astype(float)
@@ -204,6 +205,8 @@ def _expected(claim: Claim) -> str:
         "memory_ratio": f"{claim.ratio:g}x less" if claim.ratio else "",
         "memory_measured": f"{claim.ratio:g}x less" if claim.ratio else "",
         "measured_speedup": f"{claim.ratio:g}x" if claim.ratio else "",
+        "measured_cost": f"{claim.ratio:g}x less time" if claim.ratio else "",
+        "measured_memory": f"{claim.ratio:g}x less" if claim.ratio else "",
         "never_increases": f"never increases, last change below {claim.margin:.0%} of the start",
         "slope_between": "slope {:g} to {:g}".format(*claim.between) if claim.between else "",
         "untestable": "-",

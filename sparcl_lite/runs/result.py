@@ -27,10 +27,12 @@ class Flops(BaseModel):
 
 
 class Seconds(BaseModel):
-    """Wall-clock seconds of training and of evaluation."""
+    """Seconds of training and of evaluation: wall-clock, and the processor's, which older results lack."""
 
     train: float
     eval: float
+    train_processor: float | None = None
+    eval_processor: float | None = None
 
 
 class RunResult(BaseModel):

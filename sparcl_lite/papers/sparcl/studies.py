@@ -106,21 +106,22 @@ def engines(*, sparsity: float = 0.95, buffer: int = 500, variant: str = "paper"
     return Experiment("sparcl_engines", "sparcl", None, rows, shared, printed=False)
 
 
-SUSPECTS = ("mask", "bias", "loop", "er")
+SUSPECTS = ("mask", "data", "bias", "loop", "er")
 
 
 def confounders(
-    *, sparsity: float = 0.75, buffer: int = 500, suspects: Sequence[str] = ("mask", "er"), **shared: Any
+    *, sparsity: float = 0.75, buffer: int = 500, suspects: Sequence[str] = ("mask", "data", "er"), **shared: Any
 ) -> Experiment:
     """What else differs between the paper's two methods, one thing at a time, for dense and sparse rows alike.
 
-    `suspects`: "mask" (the masked loss), "bias" (batch-norm biases frozen at zero), "loop" (the official code's loop
-    and its whole variant), "er" (the masked loss over ER). Raises ValueError on any other.
+    `suspects`: "mask" (the masked loss), "data" (no data removed, under it), "bias" (batch-norm biases frozen at zero),
+    "loop" (the official code's loop, whole variant), "er" (the masked loss over ER). Raises ValueError on any other.
     """
     unknown = set(suspects) - set(SUSPECTS)
     if unknown:
         raise ValueError(f"suspects: got {sorted(unknown)}, allowed are {list(SUSPECTS)}")
     paper, official = (SparCL(sparsity=sparsity, variant=v) for v in ("paper", "official"))
+    whole = paper.model_copy(update={"ddr": False})
     frozen = SparCL(sparsity=sparsity, freeze_bn_bias=True)
     frozen_dense = frozen.model_copy(update={"tdm": False, "ddr": False, "dgm": False})
     masked, unmasked = {"masked_ce": True}, {"masked_ce": False}
@@ -134,6 +135,9 @@ def confounders(
         "mask": [
             ("dense+mask", "DER++, masked loss", None, masked, OTHERS, "dense"),
             ("sparse+mask", "SparCL-DER++, masked loss", paper, masked, OTHERS, "dense+mask"),
+        ],
+        "data": [
+            ("sparse+mask-ddr", "SparCL-DER++, masked loss, all data", whole, masked, OTHERS, "dense+mask"),
         ],
         "bias": [
             ("dense+frozen", "DER++, BN biases frozen", frozen_dense, {}, OTHERS, "dense"),
