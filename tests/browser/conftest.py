@@ -95,6 +95,14 @@ def open_notebook(page, lab, name):
     idle(page)
 
 
+def run_cells(page, count):
+    """Execute the first so many cells."""
+    page.locator(".jp-Notebook .jp-Cell").first.click()
+    page.keyboard.press("Escape")
+    for _ in range(count):
+        page.keyboard.press("Shift+Enter")
+
+
 def _copy(notebook, folder, home):
     """The notebook with a store and figures in `home` and the evidence of this checkout."""
     made = nbformat.read(notebook, as_version=4)

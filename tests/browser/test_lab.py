@@ -3,7 +3,7 @@
 import re
 import time
 
-from conftest import SECONDS, idle, open_notebook
+from conftest import SECONDS, idle, open_notebook, run_cells
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.runs.store import Store
@@ -12,20 +12,12 @@ from sparcl_lite.sparsity import SparCL
 UP_TO_TRAIN = 5  # cells of `explore`, the first one included
 
 
-def run_cells(page, count):
-    """Execute the selected cell and those after it, so many in all."""
-    for _ in range(count):
-        page.keyboard.press("Shift+Enter")
-
-
 def alternative_text(page, beginning):
     return page.locator(f'img[alt^="{beginning}"]').first
 
 
 def test_explore_trains_stops_goes_on_and_compares(page, lab):
     open_notebook(page, lab, "explore")
-    page.locator(".jp-Notebook .jp-Cell").first.click()
-    page.keyboard.press("Escape")
     run_cells(page, UP_TO_TRAIN)
     train, stop = page.get_by_role("button", name="Train"), page.get_by_role("button", name="Stop")
     page.get_by_label("profile").select_option("smoke")
