@@ -50,7 +50,7 @@ def catalogue(profile: str, dataset: str = "") -> dict[str, Experiment]:
 
 
 def _title(experiment: Experiment) -> str:
-    name = experiment.name.partition("_")[2]
+    name = experiment.name.partition("_")[2] or experiment.name
     name = re.sub(r"^table(\d)", r"Table \1", re.sub(r"^fig(\d)", r"Figure \1", name))
     return f"{PUBLICATIONS[experiment.paper]}: {name}"
 

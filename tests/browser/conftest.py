@@ -16,7 +16,7 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 60  # that a page may take for one step on a busy machine
+SECONDS = 100  # that a page may take for one step on a busy machine
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
