@@ -184,7 +184,12 @@ def levels(shown: list[Cell]) -> tuple[Figure, pd.DataFrame]:
     y = np.arange(len(points))[::-1]
     interval_bars(ax, points, "ours", y, color=OURS, label="ours, 95 % interval")
     ax.plot(points["paper"], y, "D", mfc="none", color=PAPER, label="paper (other data and network)")
-    ax.set(yticks=y, yticklabels=points["label"], xlabel=NAMES[shown[0].metric] if shown else "")
+    ax.set(
+        yticks=y,
+        yticklabels=points["label"],
+        ylim=(-0.6, len(points) - 0.4),
+        xlabel=NAMES[shown[0].metric] if shown else "",
+    )
     if points[["ours", "paper"]].max(axis=None) > 1e6:
         ax.set_xscale("log")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)

@@ -24,7 +24,7 @@ from sparcl_lite.report.tables import Table
 RESTARTS = 3
 LISTED = 30  # genes that are shown; the file has all
 ETA, GENES = "eta", "number of genes"
-WIDE = {"layout": {"width": "32em"}, "style": {"description_width": "8em"}}
+WIDE = {"layout": {"width": "32em"}, "style": {"description_width": "9.5em"}}
 
 
 @lru_cache(maxsize=4)
@@ -70,7 +70,8 @@ def summary(dataset: str, model: KSparse) -> str:
 def download(frame: pd.DataFrame, name: str) -> str:
     """A link that saves a table as CSV, without a server."""
     data = base64.b64encode(frame.to_csv(index=False, float_format="%.6g").encode()).decode()
-    return f'<a download="{html.escape(name)}" href="data:text/csv;base64,{data}">download {html.escape(name)}</a>'
+    name, look = html.escape(name), 'style="text-decoration:underline"'
+    return f'<a {look} download="{name}" href="data:text/csv;base64,{data}">download {name}</a>'
 
 
 class Genes(View):

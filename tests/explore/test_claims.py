@@ -45,4 +45,4 @@ def test_a_click_shows_a_claim_with_a_link_to_its_notebook(view):
     entry = view.shown[1]
     assert entry.claim.source in view.facts.value
     assert f'href="{entry.claim.experiment}.ipynb"' in view.facts.value
-    assert 'alt="evidence of: ' in view.figure.value
+    assert f'alt="evidence of: {entry.claim.statement}' in view.figure.value
