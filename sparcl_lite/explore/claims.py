@@ -45,7 +45,7 @@ def chosen(entries: list[Judged], paper: str = ALL, verdict: str = ALL, query: s
 def facts(entry: Judged, store: Store) -> dict[str, str]:
     """What a reader asks of a claim: its rule and bound, what was measured, and what would decide it."""
     claim, line = entry.claim, scoreboard([entry]).frame.iloc[0]
-    rule = RULES_OF[claim.publication](store).get(claim.rule) or (RULES[claim.rule] if claim.rule in RULES else None)
+    rule = ({**RULES} | RULES_OF[claim.publication](store)).get(claim.rule)
     doc = inspect.getdoc(rule).splitlines()[0] if rule else "cannot be tested"
     ages = {True: "It is older than its runs.", False: "It is newer than its runs.", None: ""}
     return {
