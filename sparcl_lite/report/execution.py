@@ -18,6 +18,7 @@ from sparcl_lite.notebook import notebooks_folder
 from sparcl_lite.report import documents
 from sparcl_lite.report.notebooks import METADATA, about
 
+LIVE = "application/vnd.jupyter.widget-view+json"  # of an output: nothing without a kernel; its picture stays
 TIMEOUT_SECONDS = None  # a cell trains for as long as it needs
 
 
@@ -129,6 +130,8 @@ def tidied(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.metadata = {"tags": tags} if tags else {}
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            for output in cell.outputs:
+                output.get("data", {}).pop(LIVE, None)
     for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
         cell.execution_count = count
         for output in cell.outputs:

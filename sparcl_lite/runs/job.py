@@ -4,6 +4,8 @@ Training runs, clusterings, analyses of blocks and benchmarks are kinds of jobs,
 The type of a configuration says which kind it belongs to.
 """
 
+from __future__ import annotations
+
 import math
 import time
 from abc import ABC, abstractmethod
@@ -28,12 +30,30 @@ class OutOfTime(KitError):
     """A job's time is up: it was not begun, or it has stopped at a checkpoint, from which it goes on."""
 
 
-KINDS: dict[type[BaseModel], type["Job"]] = {}
+class Watch:
+    """Sees a training run while it goes on, and changes nothing of it; what it raises ends the run."""
+
+    def begin(self, trainer: Any, steps: int) -> None:
+        """Before the first step of this process, `trainer` at its start or at a checkpoint, of `steps` steps in all."""
+
+    def step(self) -> None:
+        """After a step."""
+
+    def epoch(self) -> None:
+        """After an epoch, before its checkpoint is written."""
+
+    def saved(self) -> None:
+        """After a checkpoint was written: a run that ends here goes on from it."""
+
+
+KINDS: dict[type[BaseModel], type[Job]] = {}
 
 
 @dataclass(frozen=True)
 class Job(ABC):
-    """One computation; `threads` and `device` say what it runs on, `until` how long, and are no part of its key.
+    """One computation; `threads` and `device` say what it runs on, `until` how long, `watch` who looks on.
+
+    None of these is a part of its key.
 
     Attributes
     ----------
@@ -58,6 +78,7 @@ class Job(ABC):
     threads: int = 1
     device: str = "auto"
     until: float = math.inf  # seconds since 1970
+    watch: Watch | None = None
 
     def __init_subclass__(cls) -> None:
         KINDS[cls.config_type] = cls

@@ -186,7 +186,7 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Client]:
         with _connected(scheduler) as client:
             yield client
         return
-    with _script_hidden():
+    with script_hidden():
         with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
             cluster = LocalCluster(
                 n_workers=workers,
@@ -204,7 +204,7 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Client]:
 
 
 @contextmanager
-def _script_hidden() -> Iterator[None]:
+def script_hidden() -> Iterator[None]:
     """Processes that start inside do not execute the user's script first, as those of `multiprocessing` do.
 
     Workers need nothing of it; without `if __name__ == "__main__"` in it, each of them would begin the sweep again.

@@ -13,7 +13,7 @@ from sparcl_lite.measure.flops import paper_flops
 from sparcl_lite.measure.memory import PeakMemory
 from sparcl_lite.measure.metrics import backward_transfer, final_average, forgetting
 from sparcl_lite.planning import planned, training_memory
-from sparcl_lite.runs.job import Job
+from sparcl_lite.runs.job import Job, Watch
 from sparcl_lite.runs.progress import tell
 from sparcl_lite.runs.result import Flops, RunResult, Seconds, environment, now, nullable
 from sparcl_lite.runs.store import Store
@@ -24,17 +24,21 @@ def train(job: Job, store: Store, progress: bool) -> RunResult:
     """Train, from the last checkpoint if there is one."""
     config, device = job.config, available(job.device)
     dataset, memory, steps = load(config.dataset), PeakMemory(device), planned(config).steps
+    watch = job.watch or Watch()
 
     def save(trainer: Trainer) -> None:
+        watch.epoch()
         peak = max(state["peak"], memory.read())
         saved = {"trainer": trainer.state_dict(), "started": state["started"], "peak": peak}
         store.save_checkpoint(config, saved)
         tell(trainer.totals["steps"] / steps)
+        watch.saved()
         job.check_time()
 
     new = partial(Trainer, config, dataset, device=device, on_epoch=save)
     trainer, state = _resume(config, store, device, new)
     tell(trainer.totals["steps"] / steps)
+    watch.begin(trainer, steps)
     with tqdm(
         total=steps,
         initial=int(trainer.totals["steps"]),
@@ -42,7 +46,7 @@ def train(job: Job, store: Store, progress: bool) -> RunResult:
         unit="step",
         disable=not progress,
     ) as bar:
-        trainer.on_step = bar.update
+        trainer.on_step = lambda: (bar.update(), watch.step())
         trainer.run()
     peak = max(state["peak"], memory.read())
     return _result(trainer, state["started"], peak, environment(job.threads, device))
