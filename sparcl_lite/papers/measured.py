@@ -25,6 +25,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
         "train",
         {"profile": "paper", "sparsities": LEVELS, "threads": 2, "steps": 20, "epochs": 5, "tasks": 1},
     ),
+    **{f"frontier-{p}": ("cost", {"profile": p, "rounds": n}) for p, n in (("smoke", 2), ("lite", 3), ("desk", 5))},
     "lightcl-memory": ("lightcl", {"profile": "paper", "threads": 2}),
 }
 

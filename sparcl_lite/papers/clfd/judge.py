@@ -8,6 +8,7 @@ import pandas as pd
 
 from sparcl_lite.measure.statistics import t_interval
 from sparcl_lite.papers.claims import Claim
+from sparcl_lite.papers.clfd.frontier import family_of
 from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.judge import Rule, nothing_known
 from sparcl_lite.papers.measured import made_by, measurements
@@ -32,10 +33,10 @@ def _ratio(
 ) -> Evidence:  # fmt: skip
     """Cost of b / a, whose mean over alternating rounds has to be above the ratio."""
     report: dict[str, Any] = found.get(COSTS.format(profile=experiment.shared.get("profile", "lite")), {})
-    costs = report.get(what, {})
-    if not {a, b} <= set(costs):
+    costs, small, large = report.get(what, {}), family_of(a), family_of(b)
+    if not {small, large} <= set(costs):
         return nothing_known(a, b, "not measured")
-    effect = t_interval(np.array(costs[b]) / np.array(costs[a]), claim.level)
+    effect = t_interval(np.array(costs[large]) / np.array(costs[small]), claim.level)
     note = (
         f"{b} takes {effect.mean:.2f}x [{effect.low:.2f}, {effect.high:.2f}] {words}, {effect.n} rounds, "
         f"one thread of {report['environment']['processor']}"
