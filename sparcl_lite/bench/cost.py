@@ -22,41 +22,33 @@ MODULE = "sparcl_lite.bench.cost"  # this one, whose `measure` a fresh process c
 TIMED = (1, 2)  # epochs of the second task; the ones before warm up
 
 
-def cost(*, profile: str = "lite", families: Sequence[str] = (), rounds: int = 5) -> dict[str, Any]:
-    """Seconds of one core that training takes, and peak bytes, by family and round, on images of noise.
+def cost(*, profile: str = "lite", families: Sequence[str] = ()) -> dict[str, Any]:
+    """Seconds of one core that training takes, and peak bytes, by family, on images of noise: one round.
 
-    Every round measures each family in a fresh process, one after the other, so what else the machine does hits all
-    alike. `seconds` are the processor's, of one thread, of two epochs in the second task (one of which adjusts the mask
-    where there is one), scaled from their steps to the run's planned ones. Evaluation is not in it. `peak_bytes` are
-    above the process with its libraries loaded.
+    Each family is measured in a fresh process, one after the other, so what else the machine does hits all alike; a
+    benchmark's seeds are its rounds. `seconds` are the processor's, of one thread, of two epochs in the second task
+    (one of which adjusts the mask where there is one), scaled from their steps to the run's planned ones. Evaluation is
+    not in it. `peak_bytes` are above the process with its libraries loaded.
     """
     configs = _configs(profile)
     chosen = list(families) or list(configs)
     steps = {family: planned(configs[family]).steps for family in chosen}
-    seconds: dict[str, list[float]] = {family: [] for family in chosen}
-    peaks: dict[str, list[int]] = {family: [] for family in chosen}
-    for _ in range(rounds):
-        for family in chosen:
-            found = in_a_process(MODULE, {"profile": profile, "family": family})
-            seconds[family].append(found["step_seconds"] * steps[family])
-            peaks[family].append(found["peak_bytes"])
+    found = {family: in_a_process(MODULE, {"profile": profile, "family": family}) for family in chosen}
     return {
-        "seconds": seconds,
-        "peak_bytes": peaks,
+        "seconds": {family: steps[family] * found[family]["step_seconds"] for family in chosen},
+        "peak_bytes": {family: found[family]["peak_bytes"] for family in chosen},
         "steps": steps,
-        "settings": {"profile": profile, "rounds": rounds, "threads": 1},
+        "settings": {"profile": profile, "threads": 1},
         "environment": environment(1, "cpu"),
     }
 
 
 def in_words(report: dict[str, Any]) -> str:
-    """The means by family."""
-    lines = []
-    for family, seconds in report["seconds"].items():
-        peaks = report["peak_bytes"][family]
-        mean, peak = sum(seconds) / len(seconds), sum(peaks) / len(peaks)
-        lines.append(f"{family}: {mean:.0f} s a run, {peak / 1e6:.0f} MB at the peak")
-    return "\n".join(lines)
+    """What each family costs."""
+    return "\n".join(
+        f"{family}: {seconds:.0f} s a run, {report['peak_bytes'][family] / 1e6:.0f} MB at the peak"
+        for family, seconds in report["seconds"].items()
+    )
 
 
 def _configs(profile: str) -> dict[str, RunConfig]:
