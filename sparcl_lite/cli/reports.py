@@ -93,7 +93,7 @@ def reproduce(
     """
     from sparcl_lite.notebook import notebooks_folder
     from sparcl_lite.papers.registry import judged as judged_claims
-    from sparcl_lite.report import agreement, site
+    from sparcl_lite.report import agreement, documents, site
     from sparcl_lite.report.notebooks import select
     from sparcl_lite.report.tables import scoreboard, verdict_line
     from sparcl_lite.runs.store import Store
@@ -117,8 +117,12 @@ def reproduce(
     how = f"Profile {profile}, up to {seeds} seed(s) a row; no run is from the committed results."
     beside_committed = Store(store.root, notebooks_folder().parent / "results")
     cells = agreement.compare(beside_committed, profile=profile, dataset=dataset or "")
-    index = site.write_index(output, pages, scoreboard(judged), verdict_line(judged), how, cells)
+    committed = documents.judged_at(beside_committed, "desk")
+    board = scoreboard(committed)
+    board.caption = f"Committed runs of CIFAR-10 (profile desk): {verdict_line(committed)}. {board.caption}"
+    index = site.write_index(output, pages, scoreboard(judged), verdict_line(judged), how, cells, board)
     _print_scoreboard(judged)
+    print(f"on CIFAR-10, by the committed runs (profile desk): {verdict_line(committed)}")
     print(f"report: {index}\nfigures: {output / 'figures'}\n{agreement.summary(cells)}")
 
 

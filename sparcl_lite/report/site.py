@@ -129,15 +129,22 @@ def _to_html(notebook: Path) -> Path:
 
 
 def write_index(
-    folder: Path, pages: list[Path], scoreboard: Table, verdicts: str, how: str, cells: list[agreement.Cell]
+    folder: Path,
+    pages: list[Path],
+    scoreboard: Table,
+    verdicts: str,
+    how: str,
+    cells: list[agreement.Cell],
+    committed: Table | None = None,
 ) -> Path:
     """`report/index.html`: scoreboard of claims, link to every notebook, and how this machine's cells agree.
 
-    The cells are in `report/agreement.json` too.
+    The cells are in `report/agreement.json` too. `committed` is a scoreboard of the runs that come with the checkout.
     """
     agreement.write(cells, folder / "report" / "agreement.json")
     compared = agreement.table(cells)
     differing = "" if compared.frame.empty else compared._repr_html_()
+    papers_data = f"<h2>On the papers' own data</h2>{committed._repr_html_()}" if committed else ""
     links = "".join(f'<li><a href="{html.escape(page.name)}">{html.escape(page.stem)}</a></li>' for page in pages)
     index = folder / "report" / "index.html"
     index.write_text(
@@ -152,6 +159,7 @@ text-align: left; vertical-align: top }} caption {{ text-align: left; color: #66
 <p>{html.escape(how)}</p>
 <h2>Claims: {html.escape(verdicts)}</h2>
 {scoreboard._repr_html_()}
+{papers_data}
 <h2>Against the committed runs: {html.escape(agreement.summary(cells))}</h2>
 {differing}
 <h2>Notebooks</h2><ul>{links}</ul>
