@@ -197,4 +197,4 @@ def _words(lows: dict[str, float], n: int) -> str:
     published, *parts = lows.items()
     sources = [name for name, low in parts if low > 0]
     start = "a gain as published" if published[1] > 0 else "no gain as published"
-    return f"{start}; what raises accuracy here: {' and '.join(sources) or 'none of ' + ', '.join(dict(parts))}"
+    return f"{start}; what raises accuracy here: {' and '.join(sources) or 'neither ' + ' nor '.join(dict(parts))}"
