@@ -102,7 +102,27 @@ def problems(draw):
 @given(problems(), st.booleans(), st.booleans(), st.integers(0, 2))
 @FEW
 def test_convolutions_are_those_of_torch(problem, add, dense, wider):
-    module, mask, x, generator = problem
+    assert_products(*problem, add, dense, wider)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("last", [False, True])
+def test_channels_in_slices_give_the_same(stride, last):
+    generator = torch.Generator().manual_seed(0)
+    module = nn.Conv2d(70, 60, 3, stride, 1, bias=False)
+    module = module.to(memory_format=torch.channels_last) if last else module
+    mask = torch.rand(module.weight.shape, generator=generator) < 0.4
+    mask[5], mask[:, 60:] = False, False
+    with torch.no_grad():
+        module.weight.copy_(torch.randn(module.weight.shape, generator=generator) * mask)
+    x = torch.randn(18, 70, 9, 17, generator=generator)
+    layer = ready(layer_of(module, 9, 17), mask)
+    assert min(layer.forward_rows.slices, layer.backward_rows.slices) > 1
+    for add in (False, True):
+        assert_products(module, mask, x, generator, add, False, 0)
+
+
+def assert_products(module, mask, x, generator, add, dense, wider):
     dz = torch.randn(torchs(module, x).shape, generator=generator)
     expected, expected_dx, expected_gradient = torchs(module, x, dz)
     layer = ready(layer_of(module, *x.shape[2:], module.padding[0] + wider), mask)
@@ -180,7 +200,9 @@ def test_weight_gradients_add_up_over_groups_of_blocks():
     expected = torchs(module, x, dz)[2]
     for number, (a, b) in enumerate(zip(x.split(16), dz.split(16), strict=True)):
         layer.weight_gradient(packed(a.numpy(), 1), packed(b.numpy(), 1), 1, number > 0)
-    close(layer.shaped(layer.gradient), expected)
+    found = np.empty(layer.shape.weights, np.float32)
+    scatter(layer.gradient, layer.gradient_rows.source, found)
+    close(layer.shaped(found), expected)
 
 
 @pytest.mark.parametrize("width", range(1, 70))

@@ -106,7 +106,9 @@ def _blocked(layer: SparseLayer, samples: int, blocks: int) -> float:
     tiling = tiles(blocks, shape.rows, shape.columns * vectors, shape.outputs)
 
     def call() -> None:
-        multiply(x, (0, block, line, 1), rows.starts, offsets, layer.values, y, target, tiling, False, NO_SUMS)
+        multiply(
+            x, (0, block, line, 1), rows.starts, rows.slices, offsets, layer.values, y, target, tiling, False, NO_SUMS
+        )
 
     return 1000 * _best(call)
 
@@ -144,7 +146,7 @@ def _row_products(threads: int, spread: int) -> float:
     place, target = (0, x.shape[1], 0, 1), (0, 16 * WIDTH, 0, 1, 0)
 
     def call() -> None:
-        multiply(x.reshape(-1), place, starts, offsets, values, y, target, tiles(blocks, 1, 16, 1), False, NO_SUMS)
+        multiply(x.reshape(-1), place, starts, 1, offsets, values, y, target, tiles(blocks, 1, 16, 1), False, NO_SUMS)
 
     return 2 * nonzeros * 16 * WIDTH * blocks / _best(call) / 1e9
 

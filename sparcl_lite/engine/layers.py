@@ -12,6 +12,7 @@ from sparcl_lite.engine.kernels import convolution as kernels
 from sparcl_lite.engine.kernels.index import Rows, Shape, add_at, backward_rows, forward_rows, gather, places, scatter
 from sparcl_lite.engine.kernels.simd import WIDTH
 
+NO_SHARES = np.empty(0, np.int64)
 NO_SUMS = np.empty((0, 0, 0, 0), np.float32)
 EVERYTHING = "everything"  # wanted: the gradients of all weights, also of those that do not exist
 ENOUGH_UNITS = 8  # pieces of work that keep a few threads evenly busy
@@ -39,6 +40,7 @@ class SparseLayer:
         self.mask_version = -1
         self.wanted: Tensor | str | None = None
         self.forward_rows = self.backward_rows = self.gradient_rows = None
+        self.shares = NO_SHARES
         self.places: np.ndarray | None = None  # of the wanted gradients among the weights that exist, if all do
         self.values = self.backward_values = self.gradient = np.empty(0, np.float32)
         self.weight: Tensor | None = None  # whose values were read last
@@ -66,7 +68,9 @@ class SparseLayer:
         self.mask, self.mask_version, self.reading = mask, version, 0
         self.wanted = self.collected = self.places = None
         self.forward_rows = self.gradient_rows = self._rows(mask)
-        self.backward_rows = backward_rows(self.forward_rows, self.shape)
+        slices = kernels.slices(self.shape, len(self.forward_rows.source), back=True)
+        self.backward_rows = backward_rows(self.forward_rows, self.shape, slices)
+        self.shares = NO_SHARES
         self.values, self.backward_values, self.gradient = (
             np.empty(len(self.forward_rows.source), np.float32) for _ in range(3)
         )
@@ -82,11 +86,13 @@ class SparseLayer:
             self.gradient_rows = self._rows(None)
         else:
             self.gradient_rows = self._rows(wanted)
-            self.places = places(self.gradient_rows.source, self.forward_rows.source)
+            self.places = places(self.gradient_rows, self.forward_rows, self.shape)
         self.gradient = np.empty(len(self.gradient_rows.source), np.float32)
+        self.shares = NO_SHARES
 
     def _rows(self, mask: Tensor | None) -> Rows:
-        return forward_rows(np.ones(self.shape.weights, bool) if mask is None else self.entries(mask), self.shape)
+        flat = np.ones(self.shape.weights, bool) if mask is None else mask.detach().reshape(-1).numpy()
+        return forward_rows(flat, self.shape, kernels.slices(self.shape, np.count_nonzero(flat)))
 
     def entries(self, tensor: Tensor) -> np.ndarray:
         """A weight's or mask's entries in the order of the weight in memory; shared memory if it can."""
@@ -200,7 +206,7 @@ class SparseLayer:
         partial[:] = 0
         kernels.multiply(
             x, (0, self.input_place[0], line * shape.stride, shape.stride),
-            entries.starts, entries.offsets, self.values,
+            entries.starts, entries.slices, entries.offsets, self.values,
             z, (first * block, block, shape.out_columns * WIDTH, 1, channel),
             tiles(count, shape.out_rows, columns, shape.outputs), False, partial,
         )  # fmt: skip
@@ -218,32 +224,42 @@ class SparseLayer:
                 count, columns = self._extent(blocks, columns)
                 if rows < 1 or columns < 1:
                     continue
-                phase = (row * stride + column) * shape.inputs
+                phase = (row * stride + column) * shape.inputs * entries.slices
                 kernels.multiply(
                     dz, (0, self.gradient_place[0], dz_line, 1),
-                    entries.starts[phase : phase + shape.inputs + 1], entries.offsets, self.backward_values,
+                    entries.starts[phase : phase + shape.inputs * entries.slices + 1], entries.slices,
+                    entries.offsets, self.backward_values,
                     dx, (first * block + row * line + column * WIDTH, block, line * stride, stride, channel),
                     tiles(count, rows, columns, shape.inputs), add, NO_SUMS,
                 )  # fmt: skip
+
+    def _shares(self, threads: int) -> np.ndarray:
+        """The output channels cut into a share for each thread, with about equally many wanted gradients."""
+        if len(self.shares) != threads + 1:
+            entries = self.gradient_rows
+            ends = np.linspace(0, len(entries.source), threads + 1)
+            self.shares = np.searchsorted(entries.starts[:: entries.slices], ends)
+            self.shares[0], self.shares[-1] = 0, self.shape.outputs
+        return self.shares
 
     def weight_gradient(self, x: np.ndarray, dz: np.ndarray, blocks: int, add: bool) -> None:
         """gradient = (or += with `add`) that of the wanted weights, in the order of `gradient_rows`."""
         if "weight_gradient" in self.dense:
             return dense.weight_gradient(self, x, dz, blocks, add)
         shape, entries = self.shape, self.gradient_rows
-        shares = np.searchsorted(entries.starts, np.linspace(0, len(entries.source), torch.get_num_threads() + 1))
-        shares[0], shares[-1] = 0, shape.outputs
         line, border = (shape.columns + 2 * shape.border) * WIDTH, shape.gradient_border
         dz_line = (shape.out_columns + 2 * border) * WIDTH
         block, channel = self.gradient_place
         count, columns = self._extent(blocks, shape.out_columns)
         kernels.weight_gradient(
-            x, (0, self.input_place[0], line * shape.stride, shape.stride), entries.starts, entries.offsets, shares,
+            x, (0, self.input_place[0], line * shape.stride, shape.stride),
+            entries.starts, entries.slices, entries.offsets, self._shares(torch.get_num_threads()),
             dz, (border * (dz_line + WIDTH), block, dz_line, 1, channel),
             tiles(count, shape.out_rows, columns, 1), add, self.gradient,
         )  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
 def place_of(channels: int, rows: int, columns: int, border: int, flat: bool) -> tuple[int, int]:
     """Floats between two blocks and between two channels of a map; of a flat one `columns` counts its blocks."""
     if flat:

@@ -4,6 +4,7 @@ A forward pass keeps stored maps only. The backward pass computes every expressi
 at a time, so that it is still in the cache when it is used.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 
@@ -100,7 +101,7 @@ class Pass:
     def _partial(self, operation: Operation | None, parts: int, m: Map | None = None) -> np.ndarray:
         m, number = m or operation.y, operation.number if operation else 0
         shape = (self.used * parts, m.channels, 2, WIDTH)
-        return self.space.partials[number][: np.prod(shape)].reshape(shape)
+        return self.space.partials[number][: math.prod(shape)].reshape(shape)
 
     def _finish(self, m: Map, operation: Operation | None) -> None:
         """A map is complete: what its batch norms make of it."""
@@ -183,7 +184,7 @@ class Pass:
 
     def _sums(self, number: int, like: Map) -> np.ndarray:
         shape = (like.channels, 2, self.capacity * WIDTH)
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         return self.space.sums[number * size : (number + 1) * size].reshape(shape)
 
     def _factor(self, expression: Expression) -> None:

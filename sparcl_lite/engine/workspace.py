@@ -116,10 +116,8 @@ class Normed:
 
 def _momenta(norm: nn.Module, chunks: int) -> np.ndarray:
     """The weight of each chunk in the running statistics, as if chunks were passes one after the other."""
-    seen = 0
     if norm.num_batches_tracked is not None:
-        seen = int(norm.num_batches_tracked)
         norm.num_batches_tracked += chunks
     if norm.momentum is None:  # the mean of all batches
-        return 1 / (seen + 1 + np.arange(chunks))
+        return 1 / (int(norm.num_batches_tracked) - chunks + 1 + np.arange(chunks))
     return np.full(chunks, float(norm.momentum))

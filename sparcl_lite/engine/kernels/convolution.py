@@ -9,8 +9,11 @@ import numpy as np
 from numba import njit, prange
 
 from sparcl_lite.engine.kernels import CACHED, OPTIONS
+from sparcl_lite.engine.kernels.index import Shape
 from sparcl_lite.engine.kernels.simd import WIDTH, add_to, has_wide_registers, sums, tile_functions
 
+INNERMOST_CACHE = 32 * 1024  # bytes; processors have 32 to 48 KiB
+FEWEST = 10  # nonzeros of a row that a slice of the channels must have
 PARTS = 4  # pieces that the rows of a block are cut into: the units of work, whatever the number of threads
 
 #: Tiles (rows, columns): up to 16 positions, half of the 512-bit registers; fewer where a vector takes several.
@@ -35,6 +38,21 @@ def _tile(rows: int, columns: int) -> tuple[int, int, int, int]:
     return rows, columns, TILES.index((rows, columns)), TILES.index((1, columns))
 
 
+def slices(shape: Shape, nonzeros: int, *, back: bool = False) -> int:
+    """Slices of the channels that a product reads, so that what a tile reads of one fits into the innermost cache.
+
+    `back` is for the input gradient. With too few nonzeros of a row in a slice they would not pay: the results of a row
+    are stored after each slice.
+    """
+    if shape.groups > 1:
+        return 1
+    step, reach = (1, -(-shape.kernel // shape.stride) - 1) if back else (shape.stride, shape.kernel - shape.stride)
+    channels, rows = (shape.outputs, shape.inputs * shape.stride**2) if back else (shape.inputs, shape.outputs)
+    height, width, *_ = cut(shape.out_columns)[0]
+    read = channels * (height * step + reach) * (width * step + reach) * WIDTH * np.float32().nbytes
+    return int(max(1, min(-(-read // INNERMOST_CACHE), nonzeros // (FEWEST * rows))))
+
+
 def _functions(rows: int, cols: int, step: int):
     """Both products on one tile, the positions of x lying `step` apart."""
     near, far = tile_functions(rows, cols, 1), tile_functions(rows, cols, 2)
@@ -44,34 +62,39 @@ def _functions(rows: int, cols: int, step: int):
 
     @njit(**OPTIONS)
     def product(_, arguments):
-        x, base, x_row, starts, offsets, values, first, last, y, place, y_channel, y_row, y_step, add, sums_at = (
-            arguments
-        )
-        partial, spot = sums_at
+        x, base, x_row, nonzeros, offsets, values, outputs, y, place, y_channel, y_row, y_step, add, sums_at = arguments
+        (starts, slices, number), (first, last), (partial, spot) = nonzeros, outputs, sums_at
         for o in range(first, last):
-            where = place + o * y_channel
+            begin, end = starts[o * slices + number], starts[o * slices + number + 1]
+            where, ends = place + o * y_channel, partial.size > 0 and number == slices - 1
+            if begin == end and add and not ends:
+                continue
             if y_step == 1:
                 tile = read(y, where, y_row) if add else zeros()
-                tile = multiply_tile(tile, x, offsets, values, starts[o], starts[o + 1], base, x_row)
+                tile = multiply_tile(tile, x, offsets, values, begin, end, base, x_row)
                 write(y, where, y_row, tile)
             else:
                 tile = read_apart(y, where, y_row) if add else zeros()
-                tile = multiply_tile(tile, x, offsets, values, starts[o], starts[o + 1], base, x_row)
+                tile = multiply_tile(tile, x, offsets, values, begin, end, base, x_row)
                 write_apart(y, where, y_row, tile)
-            if partial.size > 0:
+            if ends:
                 total, squares = sums(tile)
                 add_to(partial, spot + o * 2 * WIDTH, total)
                 add_to(partial, spot + o * 2 * WIDTH + WIDTH, squares)
 
     @njit(**OPTIONS)
     def dots(_, arguments):
-        x, base, x_row, starts, offsets, first, last, z, place, z_channel, z_row, out = arguments
+        x, base, x_row, nonzeros, offsets, outputs, z, place, z_channel, z_row, out = arguments
+        (starts, slices, number), (first, last) = nonzeros, outputs
         for o in range(first, last):
+            begin, end = starts[o * slices + number], starts[o * slices + number + 1]
+            if begin == end:
+                continue
             tile = read(z, place + o * z_channel, z_row)
-            fours = starts[o] + (starts[o + 1] - starts[o]) // 4 * 4
-            for k in range(starts[o], fours, 4):
+            fours = begin + (end - begin) // 4 * 4
+            for k in range(begin, fours, 4):
                 add_four_dots(tile, x, base, offsets, k, x_row, out)
-            for k in range(fours, starts[o + 1]):
+            for k in range(fours, end):
                 out[k] += dot(tile, x, base + offsets[k], x_row)
 
     return product, dots
@@ -100,8 +123,11 @@ _product, _dots = (_chosen(list(kind)) for kind in zip(*_FUNCTIONS, strict=True)
 
 
 @njit(parallel=True, **CACHED)
-def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, partial):
-    """y = sum over nonzeros of value * x, or y += with `add`; one row of `starts` for each output channel.
+def multiply(x, x_place, starts, slices, offsets, values, y, y_place, tiling, add, partial):
+    """y = sum over nonzeros of value * x, or y += with `add`; the nonzeros of each output channel as `Rows` has them.
+
+    A tile takes one slice of the channels of x after the other, so that what it reads of a slice stays in the innermost
+    cache while all output channels use it.
 
     `x_place` is (start, block, row, step) and `y_place` (start, block, row, step, channel): where the first position
     lies and how far apart the next ones are, in floats (steps in positions). `tiling` is (blocks, rows, tallest
@@ -111,7 +137,7 @@ def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, parti
     x_start, x_block, x_row, x_step = x_place
     y_start, y_block, y_row, y_step, y_channel = y_place
     blocks, rows, tallest, pieces, cuts = tiling
-    channels = starts.size - 1
+    channels = (starts.size - 1) // slices
     groups = (rows + tallest - 1) // tallest
     parts = min(PARTS, groups)
     for unit in prange(blocks * parts * pieces):
@@ -128,16 +154,17 @@ def multiply(x, x_place, starts, offsets, values, y, y_place, tiling, add, parti
                     height, kind = 1, single
                 base = x_start + b * x_block + h * x_row + column * x_step * WIDTH
                 place = y_start + b * y_block + h * y_row + column * y_step * WIDTH
-                _product(kind + (x_step - 1) * KINDS, (
-                    x, base, x_row, starts, offsets, values, first, last,
-                    y, place, y_channel, y_row, y_step, add, sums_at,
-                ))  # fmt: skip
+                for number in range(slices):
+                    _product(kind + (x_step - 1) * KINDS, (
+                        x, base, x_row, (starts, slices, number), offsets, values, (first, last),
+                        y, place, y_channel, y_row, y_step, add or number > 0, sums_at,
+                    ))  # fmt: skip
                 h += height
             column += cols
 
 
 @njit(parallel=True, **CACHED)
-def weight_gradient(x, x_place, starts, offsets, shares, z, z_place, tiling, add, out):
+def weight_gradient(x, x_place, starts, slices, offsets, shares, z, z_place, tiling, add, out):
     """out = (or += with `add`) the gradient of each listed weight: its input times the gradient of its output.
 
     Arguments as in `multiply`, with z (the outputs' gradient) in the place of y. Thread i takes the output channels
@@ -149,7 +176,7 @@ def weight_gradient(x, x_place, starts, offsets, shares, z, z_place, tiling, add
     for share in prange(shares.size - 1):
         first, last = shares[share], shares[share + 1]
         if not add:
-            out[starts[first] : starts[last]] = 0
+            out[starts[first * slices] : starts[last * slices]] = 0
         for b in range(blocks):
             column = 0
             for tile in range(len(cuts)):
@@ -160,8 +187,10 @@ def weight_gradient(x, x_place, starts, offsets, shares, z, z_place, tiling, add
                         height, kind = 1, single
                     base = x_start + b * x_block + h * x_row + column * x_step * WIDTH
                     place = z_start + b * z_block + h * z_row + column * WIDTH
-                    _dots(kind + (x_step - 1) * KINDS, (
-                        x, base, x_row, starts, offsets, first, last, z, place, z_channel, z_row, out,
-                    ))  # fmt: skip
+                    for number in range(slices):
+                        _dots(kind + (x_step - 1) * KINDS, (
+                            x, base, x_row, (starts, slices, number), offsets, (first, last),
+                            z, place, z_channel, z_row, out,
+                        ))  # fmt: skip
                     h += height
                 column += cols

@@ -1,6 +1,7 @@
 """Where the nonzero weights of a convolution are: addresses for the products of `convolution`, from a mask."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numba import njit, prange
@@ -30,17 +31,17 @@ class Shape:
     border: int
     channels_last: bool
 
-    @property
+    @cached_property
     def out_rows(self) -> int:
         """Rows of the output."""
         return (self.rows + 2 * self.padding - self.kernel) // self.stride + 1
 
-    @property
+    @cached_property
     def out_columns(self) -> int:
         """Columns of the output."""
         return (self.columns + 2 * self.padding - self.kernel) // self.stride + 1
 
-    @property
+    @cached_property
     def gradient_border(self) -> int:
         """Zeros that the output's gradient needs around it, so that every input finds all outputs that read it."""
         before = -(-(self.kernel - 1 - self.padding) // self.stride)
@@ -48,12 +49,12 @@ class Shape:
         behind = (self.columns - 1 + self.padding) // self.stride - self.out_columns + 1
         return max(0, before, below, behind)
 
-    @property
+    @cached_property
     def group_inputs(self) -> int:
         """Input channels that each output channel reads."""
         return self.inputs // self.groups
 
-    @property
+    @cached_property
     def weights(self) -> int:
         """Entries of the dense weight."""
         return self.outputs * self.kernel**2 * self.group_inputs
@@ -70,15 +71,17 @@ class Shape:
 
 @dataclass(frozen=True)
 class Rows:
-    """Nonzeros sorted by the row of the product they belong to: those of row r are `starts[r]` to `starts[r + 1]`.
+    """Nonzeros sorted by the row of the product they belong to, and within a row by the channel that they read.
 
-    `source` says where each value comes from: the flat dense weight for `forward` and `gradients`, or the values of
-    `forward` for `backward`.
+    The channels are cut into `slices`: the nonzeros of row r that read slice s are `starts[r * slices + s]` up to the
+    next start. `source` says where each value comes from: the flat dense weight for `forward` and `gradients`, or the
+    values of `forward` for `backward`.
     """
 
     starts: np.ndarray
     offsets: np.ndarray
     source: np.ndarray
+    slices: int
 
     @property
     def nbytes(self) -> int:
@@ -86,28 +89,36 @@ class Rows:
         return self.starts.nbytes + self.offsets.nbytes + self.source.nbytes
 
 
-def forward_rows(mask: np.ndarray, shape: Shape) -> Rows:
-    """Nonzeros by output channel; `mask` is flat, in the order of the weight in memory."""
+def forward_rows(mask: np.ndarray, shape: Shape, slices: int = 1) -> Rows:
+    """Nonzeros by output channel; `mask` is flat, in the order output channel, input channel, row, column."""
     source = np.flatnonzero(mask).astype(np.int32)
-    starts = np.searchsorted(source, np.arange(shape.outputs + 1) * (shape.weights // shape.outputs))
+    area, own = shape.kernel**2, shape.group_inputs
+    channels = np.arange(slices) * own // slices
+    firsts = np.arange(shape.outputs)[:, None] * own * area + channels * area
+    starts = np.searchsorted(source, np.append(firsts, shape.weights))
+    if shape.channels_last:
+        rest, tap = np.divmod(source, area)
+        output, channel = np.divmod(rest, own)
+        source = (output * area + tap) * own + channel
     offsets = np.empty(len(source), np.int32)
     _forward_offsets(source, shape.numbers(), offsets)
-    return Rows(starts.astype(np.int64), offsets, source)
+    return Rows(starts.astype(np.int64), offsets, source, slices)
 
 
-def backward_rows(forward: Rows, shape: Shape) -> Rows:
+def backward_rows(forward: Rows, shape: Shape, slices: int = 1) -> Rows:
     """The same nonzeros by input channel; with a stride by phase of row and column first (stride squared groups)."""
-    starts = np.zeros(shape.stride**2 * shape.inputs + 1, np.int64)
+    starts = np.zeros(shape.stride**2 * shape.inputs * slices + 1, np.int64)
     offsets, source = np.empty_like(forward.offsets), np.empty_like(forward.source)
-    _transpose(forward.source, shape.numbers(), starts, offsets, source)
-    return Rows(starts, offsets, source)
+    _transpose(forward.source, shape.numbers(), slices, starts, offsets, source)
+    return Rows(starts, offsets, source, slices)
 
 
-def places(some: np.ndarray, among: np.ndarray) -> np.ndarray | None:
-    """Positions of entries within a longer list, both ascending; None where some entry is not in the list."""
-    found = np.searchsorted(among, some).astype(np.int32)
-    there = len(some) == 0 or (len(among) > 0 and np.array_equal(among.take(found, mode="clip"), some))
-    return found if there else None
+def places(some: Rows, among: Rows, shape: Shape) -> np.ndarray | None:
+    """Positions of nonzeros within a longer list; None where some nonzero is not in that."""
+    where = np.full(shape.weights, -1, np.int32)
+    where[among.source] = np.arange(len(among.source), dtype=np.int32)
+    found = where[some.source]
+    return found if found.min(initial=0) >= 0 else None
 
 
 @njit(**EXACT)
@@ -135,14 +146,14 @@ def _forward_offsets(source, numbers, offsets):
 
 
 @njit(**EXACT)
-def _transpose(source, numbers, starts, offsets, order):
-    inputs, stride, padding = numbers[1], numbers[3], numbers[4]
+def _transpose(source, numbers, slices, starts, offsets, order):
+    outputs, inputs, stride, padding = numbers[0], numbers[1], numbers[3], numbers[4]
     height, width, border = numbers[9], numbers[10], numbers[11]
     for filling in range(2):  # count, then fill
         for k in range(source.size):
             o, i, kh, kw = _entry(np.int64(source[k]), numbers)
             row_phase, column_phase = (kh - padding) % stride, (kw - padding) % stride
-            row = (row_phase * stride + column_phase) * inputs + i
+            row = ((row_phase * stride + column_phase) * inputs + i) * slices + o * slices // outputs
             if not filling:
                 starts[row + 1] += 1
                 continue
@@ -175,10 +186,9 @@ def add_at(out, places, values):
 
 @njit(parallel=True, **EXACT)
 def scatter(values, source, out):
-    """out = 0, then out[source] = values; `source` ascends."""
+    """out = 0, then out[source] = values; no place twice."""
     pieces = 64
     for piece in prange(pieces):
-        first, last = out.size * piece // pieces, out.size * (piece + 1) // pieces
-        out[first:last] = 0
-        for k in range(np.searchsorted(source, first), np.searchsorted(source, last)):
-            out[source[k]] = values[k]
+        out[out.size * piece // pieces : out.size * (piece + 1) // pieces] = 0
+    for k in prange(source.size):
+        out[source[k]] = values[k]
