@@ -299,3 +299,14 @@ def test_rules_of_the_profiles_see_clfd_however_it_is_given(given, monkeypatch):
     assert RunConfig(profile="smoke", method="er", clfd=given).lr == 0.77
     assert RunConfig(profile="smoke", method="er", clfd={"ffe": False}).lr != 0.77
     assert RunConfig(profile="smoke", method="er").lr != 0.77
+
+
+@pytest.mark.parametrize("method", ["er", "der++", "er-ace"])
+def test_the_engine_is_chosen_while_the_encoder_trains(method):
+    config = smoke(method=method, clfd=True, sparse=SparCL(sparsity=0.9), engine="auto")
+    trainer = Trainer(config, load("digits"))
+    before = [p.detach().clone() for p in trainer.network.entry.parameters()]
+    trainer.begin(0)
+    trainer.train_epoch(0, 0)
+    assert trainer.network.engine.choice.seconds
+    assert all((p != old).any() for p, old in zip(trainer.network.entry.parameters(), before, strict=True))

@@ -1,10 +1,13 @@
 """README.md and docs/results.md say what the committed results say."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from sparcl_lite.papers.registry import experiments
 from sparcl_lite.report import documents
+from sparcl_lite.runs.store import Store
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,3 +31,24 @@ def test_every_block_is_shown_once(known):
 def test_an_unknown_block_is_named():
     with pytest.raises(ValueError, match="block 'lost': unknown; allowed: here"):
         documents.filled("<!-- lost -->\n\n<!-- end lost -->", {"here": ""})
+
+
+def test_tables_of_the_papers_own_data_are_shown_once_there_are_runs(known, tmp_path):
+    empty = documents.blocks(tmp_path)
+    assert {name for name, text in empty.items() if text == documents.NO_RUNS} >= {"desk_core", "desk_frontier", "core"}
+    experiment = experiments("desk")["clfd_tables"]
+    store, row = Store(tmp_path), experiment.row("clfd-er-50")
+    lite = next(result for result in Store(ROOT / "results").results("training") if result.config.method == "er")
+    for config in experiment.configs(row, 2):
+        store.put(lite.model_copy(update={"config": config}))
+    table = documents.blocks(tmp_path)["desk_clfd_tables"]
+    assert re.search(r"\| 50 \| CLFD-ER \| 45.56 ± 3.71 \| .* \| 2 \|", table)
+
+
+def test_verdicts_say_where_their_runs_are_from(known):
+    lines = [line for line in known["verdicts"].splitlines() if line.startswith("| ")]
+    assert lines[0] == "| paper | runs | reproduced | contradicted | inconclusive | not testable here |"
+    assert [line.split(" | ")[:2] for line in lines[1:4]] == [
+        ["| SparCL", "CIFAR-10 (`desk`)"], ["| SparCL", "`lite`"], ["| CLFD", "CIFAR-10 (`desk`)"]
+    ]  # fmt: skip
+    assert sum("K-sparse" in line for line in lines) == 1  # its runs are the same at both

@@ -78,7 +78,7 @@ def median_ratio(slow: list[float], fast: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
-def in_a_process(module: str, settings: dict[str, Any]) -> int:
-    """The number that this module prints when it runs with these settings, in a process of its own."""
+def in_a_process(module: str, settings: dict[str, Any]) -> Any:
+    """The JSON value that this module prints when it runs with these settings, in a process of its own."""
     command = [sys.executable, "-m", module, json.dumps(settings)]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

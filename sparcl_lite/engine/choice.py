@@ -1,9 +1,9 @@
 """What `engine = "auto"` runs: each product in the way that was faster when timed, or PyTorch where that is faster."""
 
 import logging
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import partial
 
 import torch
 from torch import nn
@@ -51,10 +51,13 @@ class Choice:
 
     @staticmethod
     def _try(work: Pass, number: int, layer: SparseLayer, product: str) -> bool:
-        taken = {}
-        for dense in (False, True):
+        call = work.product(number, layer, product)
+
+        def run(dense: bool) -> None:
             layer.dense = frozenset([product] if dense else [])
-            taken[dense] = _median(work.product(number, layer, product))
+            call()
+
+        taken = _fastest({dense: partial(run, dense) for dense in (False, True)})
         return taken[True] < taken[False]
 
     def compare(self, module: nn.Module, dense: Callable, sparse: Callable) -> None:
@@ -67,7 +70,7 @@ class Choice:
             torch.autograd.grad(loss, parameters, allow_unused=True)
 
         with torch.enable_grad(), frozen_statistics(module), torch.random.fork_rng(devices=[]):
-            self.seconds = {"dense": _median(lambda: step(dense)), "sparse": _median(lambda: step(sparse))}
+            self.seconds = _fastest({"dense": partial(step, dense), "sparse": partial(step, sparse)})
         logger.info(self.text())
 
     def text(self) -> str:
@@ -100,11 +103,18 @@ class Choice:
         self.products, self.seconds = dict(state.get("products", {})), dict(state["seconds"])
 
 
-def _median(call: Callable[[], None]) -> float:
-    call()
-    taken = []
-    for _ in range(TRIES):
-        start = time.perf_counter()
+def _fastest(calls: dict[Hashable, Callable[[], None]]) -> dict[Hashable, float]:
+    """The least seconds of each call, in alternating rounds: what else the machine does only makes them longer.
+
+    With one thread they are the processor's, which waiting for a turn is no part of.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    taken: dict[Hashable, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
         call()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+    for _ in range(TRIES):
+        for name, call in calls.items():
+            start = clock()
+            call()
+            taken[name].append(clock() - start)
+    return {name: min(seconds) for name, seconds in taken.items()}

@@ -65,8 +65,9 @@ class Engine:
             self.restore()
             return self._dense(inputs, chunks)
         if self.choice and not self.choice.seconds and self.module.training and torch.is_grad_enabled():
+            leaves = tuple(x.detach().requires_grad_(x.requires_grad) for x in inputs)  # graphs before them stay whole
             self.choice.compare(
-                self.module, lambda: self._dense(inputs, chunks), lambda: self._run(program, inputs, chunks)
+                self.module, lambda: self._dense(leaves, chunks), lambda: self._run(program, leaves, chunks)
             )
             if not self.choice.pays:
                 self.forget()

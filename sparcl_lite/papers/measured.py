@@ -25,13 +25,18 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
         "train",
         {"profile": "paper", "sparsities": LEVELS, "threads": 2, "steps": 20, "epochs": 5, "tasks": 1},
     ),
+    **{f"frontier-{profile}": ("cost", {"profile": profile}) for profile in ("smoke", "lite", "desk")},
     "lightcl-memory": ("lightcl", {"profile": "paper", "threads": 2}),
 }
+ROUNDS = 5  # of what whole runs cost: a measurement each, told apart by its seed
 
 
 def benchmarks() -> Experiment:
     """Every measurement that a notebook or a claim looks at; the sizes are the same at every profile."""
-    rows = (Row(name, name, {"benchmark": kind, "settings": given}, 1) for name, (kind, given) in ROWS.items())
+    rows = (
+        Row(name, name, {"benchmark": kind, "settings": given}, ROUNDS if kind == "cost" else 1)
+        for name, (kind, given) in ROWS.items()
+    )
     return Experiment("bench", "", None, tuple(rows), job=Benchmark)
 
 
@@ -40,6 +45,11 @@ def measurements(store: Store) -> dict[str, dict[str, Any]]:
     experiment = benchmarks()
     found = {row.id: store.find(experiment.configs(row, 1)[0]) for row in experiment.rows}
     return {name: result.report for name, result in found.items() if result}
+
+
+def cost_rounds(store: Store, profile: str) -> list[dict[str, Any]]:
+    """What every row of the frontier costs at a profile: a report of `bench.cost` for each round that `store` has."""
+    return [*benchmarks().narrowed([f"frontier-{profile}"]).stored(seeds=ROUNDS, store=store)["report"]]
 
 
 def made_by(found: dict[str, Any]) -> frozenset[tuple[str, str]]:

@@ -5,13 +5,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from sparcl_lite.papers.claims import RUN_RULES
+from sparcl_lite.papers.clfd.costs import points
+from sparcl_lite.papers.measured import cost_rounds
 from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judged
 from sparcl_lite.papers.verdicts import Judged
 from sparcl_lite.report import notebooks
+from sparcl_lite.report.budget import costs_table
 from sparcl_lite.report.tables import (
     BESIDE_PAPER,
     METRIC_NAMES,
     PUBLICATIONS,
+    VERDICTS,
     Table,
     comparison,
     scoreboard,
@@ -23,24 +28,65 @@ DOCUMENTS = ("README.md", "docs/index.md", "docs/results.md")
 METRIC_COLUMNS = ("paper", "ours", "difference", *BESIDE_PAPER)
 CLASS_IL = [f"Class-IL {column}" for column in METRIC_COLUMNS]
 BOTH = [f"{metric} {column}" for metric in METRIC_NAMES.values() for column in METRIC_COLUMNS]
-#: Experiments shown whole in docs/results.md.
-TABLES = ("sparcl_table1", "sparcl_table2", "sparcl_table3", "sparcl_fig3", "sparcl_confounders", "lightcl_table1")
+#: Experiments shown whole in docs/results.md, by the profile of their runs.
+TABLES = {
+    "lite": ("sparcl_table1", "sparcl_table2", "sparcl_table3", "sparcl_fig3", "sparcl_confounders", "lightcl_table1"),
+    "desk": (
+        "sparcl_table1", "sparcl_table2", "sparcl_table3", "sparcl_confounders", "clfd_tables", "clfd_ablation",
+        "lightcl_table1",
+    ),
+}  # fmt: skip
+DATA = {"desk": "CIFAR-10 (`desk`)", "lite": "`lite`"}  # where verdicts are from: the papers' own data first
+SAME_AT_BOTH = ("ksparse",)  # papers whose runs at `desk` are those of `lite`
+NO_RUNS = "No runs yet."
 CLAIM_COLUMNS = ["claim", "expected", "measured", "verdict", "paper inside", "seeds to decide"]
 
 
 def blocks(results: Path) -> dict[str, str]:
     """Markdown of each block by its name; those of results from the runs in `results`."""
-    store, known = Store(results), experiments("lite")
-    tables = {name: comparison(known[name], known[name].stored(seeds=ALL_SEEDS, store=store)) for name in TABLES}
-    claims = judged(store, profile="lite")
-    board = scoreboard(claims)
-    return {
-        "core": _core(tables["sparcl_table1"]).to_markdown(),
+    store, found = Store(results), {}
+    for profile, names in TABLES.items():
+        known, prefix = experiments(profile), "" if profile == "lite" else f"{profile}_"
+        frames = {name: known[name].stored(seeds=ALL_SEEDS, store=store) for name in names}
+        tables = {name: None if frame.empty else comparison(known[name], frame) for name, frame in frames.items()}
+        found |= {prefix + name: _whole(table) for name, table in tables.items()}
+        found[f"{prefix}core"] = NO_RUNS if tables["sparcl_table1"] is None else _core(tables["sparcl_table1"])
+    entries = {profile: judged_at(store, profile) for profile in DATA}
+    return found | {
         "notebooks": notebooks.listing().to_markdown(),
-        "verdicts": _verdicts(claims).to_markdown(),
-        **{name: f"{table.caption}\n\n{_select(table, BOTH).to_markdown()}" for name, table in tables.items()},
-        "claims": f"{verdict_line(claims)}. {board.caption}\n\n{_select(board, CLAIM_COLUMNS).to_markdown()}",
+        "verdicts": _verdicts(entries).to_markdown(),
+        "claims": _claims(entries["lite"]),
+        "desk_claims": _claims(entries["desk"]),
+        "desk_frontier": _frontier(store),
     }
+
+
+def judged_at(store: Store, profile: str) -> list[Judged]:
+    """The claims of the papers with runs at a profile; of papers without any, at the papers' own data."""
+    entries = judged(store, profile=profile)
+    ran = [entry for entry in entries if entry.claim.rule in RUN_RULES and any(e.runs for e in entry.evidence)]
+    with_runs = {entry.claim.publication for entry in ran}
+    shown = with_runs - set(SAME_AT_BOTH) | {"clfd", "sparcl"} if profile == "desk" else with_runs
+    return [entry for entry in entries if entry.claim.publication in shown]
+
+
+def _claims(entries: list[Judged]) -> str:
+    board = scoreboard(entries)
+    return f"{verdict_line(entries)}. {board.caption}\n\n{_select(board, CLAIM_COLUMNS).to_markdown()}"
+
+
+def _whole(table: Table | None) -> str:
+    return NO_RUNS if table is None else f"{table.caption}\n\n{_select(table, BOTH).to_markdown()}"
+
+
+def _frontier(store: Store) -> str:
+    """Accuracy and measured costs at `desk`, of what has both."""
+    experiment, reports = experiments("desk")["frontier"], cost_rounds(store, "desk")
+    frame = experiment.stored(seeds=ALL_SEEDS, store=store)
+    if frame.empty or not reports:
+        return NO_RUNS
+    table = costs_table(experiment, points(experiment, frame, reports), reports[0])
+    return f"{table.caption}\n\n{table.to_markdown()}"
 
 
 def render(root: Path) -> None:
@@ -62,20 +108,27 @@ def filled(text: str, known: dict[str, str]) -> str:
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end \1 -->", block, text, flags=re.DOTALL)
 
 
-def _core(table: Table) -> Table:
+def _core(table: Table) -> str:
     """DER++ and SparCL over it: what the paper is about."""
     rows = table.frame[table.frame["method"].str.contains(r"DER\+\+")].index
     italic = {(rows.get_loc(row), column) for row, column in table.italic if row in rows}
-    return _select(Table(table.frame.loc[rows].reset_index(drop=True), table.caption, italic), CLASS_IL)
+    shown = Table(table.frame.loc[rows].reset_index(drop=True), table.caption, italic)
+    return _select(shown, CLASS_IL).to_markdown()
 
 
-def _verdicts(claims: list[Judged]) -> Table:
-    """How many claims of each paper have which verdict."""
-    counts = pd.crosstab(
-        pd.Series([PUBLICATIONS[entry.claim.publication] for entry in claims], name="paper"),
-        pd.Series([entry.verdict for entry in claims]),
+def _verdicts(entries: dict[str, list[Judged]]) -> Table:
+    """How many claims of each paper have which verdict, by where the runs are from."""
+    lines = [
+        {"paper": PUBLICATIONS[entry.claim.publication], "runs": DATA[profile], "verdict": entry.verdict}
+        for profile in DATA
+        for entry in entries[profile]
+    ]
+    table = pd.DataFrame(lines)
+    counts = pd.crosstab([table["paper"], table["runs"]], table["verdict"]).reindex(
+        columns=list(VERDICTS), fill_value=0
     )
-    return Table(counts.loc[[name for name in PUBLICATIONS.values() if name in counts.index]].reset_index())
+    order = [(name, data) for name in PUBLICATIONS.values() for data in DATA.values() if (name, data) in counts.index]
+    return Table(counts.loc[order].reset_index().rename_axis(columns=None))
 
 
 def _select(table: Table, columns: list[str]) -> Table:

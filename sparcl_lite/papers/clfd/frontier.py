@@ -38,7 +38,7 @@ def frontier(
                 rows.append((prefix + form.format(method), label, common | {"sparse": strategy}))
         if sparse:
             fewer = strategy.model_copy(update={"removal": LESS})
-            rows.append((rows[-1][0] + LESS_DATA, f"{label}, {LESS:.0%} removed", common | {"sparse": fewer}))
+            rows.append((rows[-1][0] + LESS_DATA, f"{label}, {LESS:.0%} of data removed", common | {"sparse": fewer}))
     own = [
         Row(f"{family}-{buffer}", label, values, OTHERS, None if family == "er" else f"er-{buffer}")
         for family, label, values in rows

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from sparcl_lite.config.clfd import CLFD
 from sparcl_lite.papers.experiments import Experiment, Row
+from sparcl_lite.papers.sparcl.studies import attribution
 from sparcl_lite.papers.sparcl.tables import DECIDING, MASKED, OTHERS, level
 from sparcl_lite.sparsity import SparCL
 
@@ -66,11 +69,24 @@ def ablation(*, buffer: int = 50, kept: Sequence[float] = KEPT, variant: str = "
         row("cffs", "CFFS alone", "er", "none", ffe=False),
         row("both", "CLFD-ER", "er", "none", ffe=True),
         row("ffe-der++", "CLFD-DER++", "der++", None, ffe=True),
-        *(row(band, f"CLFD-DER++, band {band} for the FFE", "der++", "ffe-der++", band=band) for band in BANDS),
+        *(row(band, f"CLFD-DER++, band {band} alone", "der++", "ffe-der++", band=band) for band in BANDS),
     ]
     for method, own in (("er", "both"), ("er-ace", f"kept-er-ace-{default:.1f}")):
         for share in dict.fromkeys((default, *kept)):
-            name, label = f"kept-{method}-{share:g}", f"CLFD-{NAMES[method]}, {share:.0%} of the features"
-            if (method, share) != ("er", default):
-                rows.append(row(name, label, method, None if name == own else own, kept=share))
+            name, label = f"kept-{method}-{share:g}", f"CLFD-{NAMES[method]}"
+            if share != default:
+                rows.append(row(name, f"{label}, {share:.0%} kept", method, own, kept=share))
+            elif name == own:
+                rows.append(row(name, label, method, None, kept=share))
     return Experiment("clfd_ablation", "clfd", "ablation", tuple(rows), shared, buffer == 50)
+
+
+def gain_of_sparcl(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
+    """SparCL-ER's gain as published (masked loss against ER without), its three parts, and ER-ACE's, paired by seed.
+
+    `attrs["verdict"]` says in words which part it comes from: a part counts when its interval is above zero.
+    """
+    er = experiment.rows[0].id
+    sparse, whole = (row.id for row in experiment.rows[-1:-3:-1])
+    ace = next(row.id for row in experiment.rows if row.values["method"] == "er-ace")
+    return attribution(frame, dense=er, masked=er + MASKED, whole=whole, sparse=sparse, others=[(ace, "ER-ACE")])

@@ -163,25 +163,38 @@ def confounders(
     return Experiment("sparcl_confounders", "sparcl", None, tuple(rows), shared, printed=False)
 
 
-def attribution(frame: pd.DataFrame) -> pd.DataFrame:
-    """The published comparison (sparse with the masked loss, dense without) and its two parts, paired by seed.
+def attribution(
+    frame: pd.DataFrame,
+    *,
+    dense: str = "dense",
+    masked: str = "dense+mask",
+    whole: str = "sparse+mask-ddr",
+    sparse: str = "sparse+mask",
+    others: Sequence[tuple[str, str]] = (),
+) -> pd.DataFrame:
+    """The published comparison (sparse with the masked loss, dense without) and its parts, paired by seed.
 
-    `attrs["verdict"]` says in words which part the gain comes from: a part counts when its interval is above zero.
+    The rows are given by id, `masked` the dense one and `whole` the sparse one on all data; without runs of the latter
+    sparsity and fewer data are one part. `others` are compared with `dense`, too. `attrs["verdict"]` says in words
+    which parts the gain comes from: a part counts when its interval is above zero.
     """
-    pairs = [
-        ("sparse+mask", "as published: sparse, masked loss - dense", "dense"),
-        ("dense+mask", "masked loss alone: dense, masked loss - dense", "dense"),
-        ("sparse+mask", "sparsity alone, both masked: sparse - dense", "dense+mask"),
-    ]
+    parts = {"the masked loss": (masked, dense), "sparsity": (whole, masked), "fewer data": (sparse, whole)}
+    if whole not in set(frame["row"]):
+        parts = {"the masked loss": (masked, dense), "sparsity and fewer data": (sparse, masked)}
+    said = {"the masked loss": "the masked loss alone, dense", "sparsity": "sparsity, all masked, on all data"}
+    pairs = [(sparse, "as published: sparse, masked loss - dense", dense)]
+    pairs += [(row, said.get(name, f"{name}, all masked"), against) for name, (row, against) in parts.items()]
+    pairs += [(row, f"beside it: {label} - dense", dense) for row, label in others]
     table = compared(pairs, frame, "class_il").rename(columns={"label": "comparison"})
     table = table[["comparison", "difference", "low", "high", "n"]]
-    table.attrs["verdict"] = _words(*table["low"], n=int(table["n"].min()))
+    table.attrs["verdict"] = _words(dict(zip(("", *parts), table["low"], strict=False)), n=int(table["n"].min()))
     return table
 
 
-def _words(published: float, loss: float, sparsity: float, n: int) -> str:
+def _words(lows: dict[str, float], n: int) -> str:
     if n < 2:
         return "one seed decides nothing"
-    sources = [name for name, low in (("the masked loss", loss), ("sparsity", sparsity)) if low > 0]
-    start = "a gain as published" if published > 0 else "no gain as published"
-    return f"{start}; what raises accuracy here: {' and '.join(sources) or 'neither the masked loss nor sparsity'}"
+    published, *parts = lows.items()
+    sources = [name for name, low in parts if low > 0]
+    start = "a gain as published" if published[1] > 0 else "no gain as published"
+    return f"{start}; what raises accuracy here: {' and '.join(sources) or 'neither ' + ' nor '.join(dict(parts))}"

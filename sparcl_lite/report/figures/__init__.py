@@ -1,6 +1,7 @@
 """Figures of the papers' items at the size of a paper column, each returned with the points it draws."""
 
 from sparcl_lite.drawing import colour_of, save, use_style
+from sparcl_lite.papers.clfd.figures import pareto, with_and_without
 from sparcl_lite.papers.sparcl.figures import (
     ablation,
     accuracy_by_flops,
@@ -37,6 +38,7 @@ __all__ = [
     "mask_survival",
     "memory_by_part",
     "one_at_a_time",
+    "pareto",
     "removal",
     "removed_samples",
     "save",
@@ -47,4 +49,5 @@ __all__ = [
     "time_by_part",
     "training_trace",
     "use_style",
+    "with_and_without",
 ]

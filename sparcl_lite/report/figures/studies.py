@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sparcl_lite.drawing import BLUE, GREEN, GREY, OURS, VERMILION, interval_bars
+from sparcl_lite.drawing import BLUE, GREEN, GREY, OURS, PAPER, VERMILION, interval_bars
 from sparcl_lite.measure.statistics import t_interval
-from sparcl_lite.papers.differences import ENOUGH_SEEDS, differences
+from sparcl_lite.papers.differences import ENOUGH_SEEDS, differences, printed_difference
 from sparcl_lite.papers.experiments import Experiment, Row
 
 REMOVAL_COLOURS = {"stages": VERMILION, "one_shot": GREEN, "random": GREY}
@@ -92,13 +92,19 @@ def _grouped(groups: list[str]) -> np.ndarray:
 
 
 def against_each(experiment: Experiment, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """Every row against the one it is compared with: the label says which."""
+    """Every row against the one it is compared with (the label says which), and the paper's difference if printed."""
     points = differences(experiment, frame)
+    printed = [printed_difference(experiment, line.row, line.against, "class_il") for line in points.itertuples()]
+    if any(printed):
+        points["paper"] = [np.nan if found is None else found.value for found in printed]
     labels = {row.id: row.label for row in experiment.rows}
     figure, ax = plt.subplots(figsize=(6.6, 0.34 * len(points) + 0.9), layout="constrained")
     y = np.arange(len(points))[::-1]
-    interval_bars(ax, points, "difference", y, color=OURS)
+    interval_bars(ax, points, "difference", y, color=OURS, label="ours, 95 % interval")
     ax.axvline(0, color="#666666", linewidth=0.8)
+    if "paper" in points:
+        ax.plot(points["paper"], y, "D", mfc="none", color=PAPER, label="paper, CIFAR-10")
+        figure.legend(loc="outside upper center", ncols=2)
     names = [f"{line.label}  −  {labels[line.against]}{_few(line.n)}" for line in points.itertuples()]
     ax.set(xlabel="difference in Class-IL (points), 95 % interval", yticks=y, yticklabels=names)
     return figure, points

@@ -1,0 +1,58 @@
+"""What to train on a budget: the frontier as a table, and the answer to "I have S seconds and M megabytes"."""
+
+from typing import Any
+
+import pandas as pd
+
+from sparcl_lite.measure.statistics import Interval
+from sparcl_lite.papers.clfd.costs import within
+from sparcl_lite.papers.experiments import Experiment
+from sparcl_lite.report.tables import Table, plus_minus
+
+
+def costs_table(experiment: Experiment, found: pd.DataFrame, report: dict[str, Any]) -> Table:
+    """Every row of `costs.points` with its accuracy, costs and savings; `report` is of one round of measuring."""
+    labels = {row.id: row.label for row in experiment.rows}
+    lines = [
+        {
+            "method": labels[line["row"]],
+            "Class-IL": plus_minus(_interval(line, "class_il", line["n"])),
+            "against ER": "-" if pd.isna(line["difference"]) else _signed(_interval(line, "difference", line["n"])),
+            "seconds": f"{line['seconds']:.0f}",
+            "times faster": plus_minus(_interval(line, "seconds_saved", 2)),
+            "MB": f"{line['megabytes']:.0f}",
+            "times less": plus_minus(_interval(line, "megabytes_saved", 2)),
+            "front": "yes" if line["front"] else "",
+            "n": line["n"],
+        }
+        for line in found.to_dict("records")
+    ]
+    caption = (
+        "Mean ± half of the 95 % interval: of accuracy over n seeds, of savings against dense ER over the rounds of "
+        f"measuring. Seconds of one core of {report['environment']['processor']}; memory above the loaded process. "
+        "Front: no other row is as accurate and as cheap in both."
+    )
+    return Table(pd.DataFrame(lines), caption)
+
+
+def _interval(line: dict[str, Any], name: str, n: int) -> Interval:
+    low, high = line[f"{name}_low"], line[f"{name}_high"]
+    return Interval(line[name], low, high, 1 if pd.isna(low) else n)
+
+
+def _signed(interval: Interval) -> str:
+    return ("+" if interval.mean >= 0 else "") + plus_minus(interval)
+
+
+def answer(found: pd.DataFrame, seconds: float, megabytes: float) -> str:
+    """What to train in so many seconds of one core and megabytes, in one line."""
+    asked, fits = f"{seconds:.0f} s and {megabytes:.0f} MB", within(found, seconds, megabytes)
+    if fits.empty:
+        cheapest = found.loc[found["seconds"].idxmin()]
+        return f"{asked}: nothing fits; the quickest is {_described(cheapest)}"
+    return f"{asked}: train {_described(fits.iloc[0])}"
+
+
+def _described(line: pd.Series) -> str:
+    known = Interval(line["class_il"], line["class_il_low"], line["class_il_high"], int(line["n"]))
+    return f"{line['label']}: {plus_minus(known)} % Class-IL in {line['seconds']:.0f} s and {line['megabytes']:.0f} MB"
