@@ -135,4 +135,4 @@ class Genes(View):
         """The genes and the cells of the last fit."""
         cells = cells_of(self.dataset.value)
         words = f"K-sparse on {self.dataset.value}: heat map of the highest ranked genes, and the projected cells"
-        return selected_genes(cells, self.model, cells.genes.tolist())[0], words
+        return selected_genes(cells, self.model)[0], words

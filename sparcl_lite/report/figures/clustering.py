@@ -108,7 +108,7 @@ def eta_path(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     return figure, points
 
 
-def selected_genes(cells: Cells, model: KSparse, clusters: np.ndarray | None = None) -> tuple[Figure, pd.DataFrame]:
+def selected_genes(cells: Cells, model: KSparse, *, clusters: np.ndarray | None = None) -> tuple[Figure, pd.DataFrame]:
     """Heat map of the highest ranked genes over cells sorted by cluster, and the projected cells in two dimensions.
 
     `clusters` (m,) are the model's labels under other numbers. The projected cells have the colours of the true
