@@ -20,7 +20,7 @@ from sparcl_lite.papers.registry import ALL_SEEDS, RULES_OF, judged
 from sparcl_lite.papers.verdicts import Judged
 from sparcl_lite.registry import RULES
 from sparcl_lite.report.documents import PUBLICATIONS
-from sparcl_lite.report.figures.studies import OUTCOMES
+from sparcl_lite.report.figures.claims import OUTCOMES
 from sparcl_lite.report.tables import COLOURS, scoreboard
 from sparcl_lite.runs.store import Store
 
