@@ -62,7 +62,7 @@ def test_run_prints_the_result_and_keeps_it(call, tmp_path, monkeypatch):
     assert {"dataset": "digits", "method": "der++", "buffer_size": 200, "seed": 0}.items() <= result["config"].items()
     assert result["config"]["sparse"]["sparsity"] == 0.9
     assert set(result["flops"]) == {"paper", "honest", "by_part"}
-    assert set(result["seconds"]) == {"train", "eval"}
+    assert set(result["seconds"]) == {"train", "eval", "train_processor", "eval_processor"}
     monkeypatch.setattr("sparcl_lite.runs.training.Training.compute", lambda *_: pytest.fail("trained again"))
     assert call(*RUN, "--store", store, "--json") == (0, out, [])
     code, out, _ = call("store", "list", "--store", store)
@@ -126,6 +126,7 @@ def test_claims_as_json_and_as_a_table(call, tmp_path):
     planned = {  # computed at the paper's size, without runs
         "flops-23x": "contradicted", "flops-tiny": "contradicted", "flops-2.7x": "reproduced",
         "memory-90": "contradicted", "memory-95": "contradicted",
+        "flops": "reproduced", "flops-with-sparcl": "reproduced",  # CLFD's
         "memory-6.16x": "inconclusive", "memory-dense": "inconclusive",  # LightCL's, which depend on the reading
     }  # fmt: skip
     assert {name: listed[name]["verdict"] for name in planned} == planned
@@ -136,7 +137,7 @@ def test_claims_as_json_and_as_a_table(call, tmp_path):
     code, out, err = call("claims", "--store", tmp_path / "empty")
     assert (code, err) == (0, [])
     rest = len(listed) - len(planned)
-    assert f"1 reproduced, 4 contradicted, 2 inconclusive, {rest} not testable here" in out
+    assert f"3 reproduced, 4 contradicted, 2 inconclusive, {rest} not testable here" in out
     assert not (tmp_path / "empty").exists()
 
 
@@ -280,7 +281,7 @@ def test_wrong_input_is_one_line_and_harms_nothing(call, tmp_path, monkeypatch, 
 def test_an_unwritable_store_is_named(call, tmp_path):
     (tmp_path / "file").write_text("precious")
     for arguments in (TINY, ["sweep", "sparcl_table3", "--profile", "smoke"]):
-        code, out, (line,) = call(*arguments, "--store", tmp_path / "file" / "store")
+        code, out, (*_, line) = call(*arguments, "--store", tmp_path / "file" / "store")
         assert (code, out) == (2, "")
         assert f"store = {tmp_path / 'file' / 'store'}: cannot be written to" in line
     code, _, (line,) = call("reproduce", "quickstart", "--output", tmp_path / "file")

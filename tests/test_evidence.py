@@ -154,7 +154,8 @@ def test_committed_evidence_is_found_under_its_keys(tmp_path):
         config = kind_named(kind).result_type.model_validate_json(line.read(), context={STORED: True}).config
         assert stored.get(config).config.key == key
     assert not list(RESULTS.glob("*.json"))
-    assert set(measurements(stored)) == {row.id for row in benchmarks().rows}
+    planned = {row.id for row in benchmarks().rows}
+    assert set(measurements(stored)) == {row for row in planned if not row.startswith("frontier-")}  # not measured yet
 
 
 def test_committed_evidence_lies_with_the_experiment_that_plans_it(tmp_path):

@@ -246,7 +246,7 @@ def test_a_stored_result_is_read_without_the_code_that_made_it(tmp_path):
     (found,) = sl.Store(tmp_path).results()
     assert found.config.key == made.config.key == config.key
     assert not (tmp_path / "damaged").exists()
-    command = [sys.executable, "-m", "sparcl_lite.cli", "store", "list", "--store", str(tmp_path)]
+    command = [sys.executable, "-m", "sparcl_lite", "store", "list", "--store", str(tmp_path)]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert f"{config.key}  own-ace, digits, seed 0: " in listed
 
@@ -274,7 +274,7 @@ class Plugged(sl.Method):
 def test_a_plugin_is_a_file_on_the_command_line_or_in_the_environment(tmp_path, place, monkeypatch):
     plugin = tmp_path / "my_study.py"
     plugin.write_text(PLUGIN)
-    command = [sys.executable, "-m", "sparcl_lite.cli", "flops", "--profile", "smoke", "--method", "plugged", "--json"]
+    command = [sys.executable, "-m", "sparcl_lite", "flops", "--profile", "smoke", "--method", "plugged", "--json"]
     if place == "option":
         command += ["--plugin", str(plugin)]
     else:
@@ -287,7 +287,7 @@ def test_a_plugin_is_a_file_on_the_command_line_or_in_the_environment(tmp_path, 
 def test_a_broken_plugin_is_one_line(tmp_path):
     plugin = tmp_path / "broken.py"
     plugin.write_text("import nothing_of_this_name")
-    command = [sys.executable, "-m", "sparcl_lite.cli", "--plugin", str(plugin), "store", "list"]
+    command = [sys.executable, "-m", "sparcl_lite", "--plugin", str(plugin), "store", "list"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

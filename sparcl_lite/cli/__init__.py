@@ -33,7 +33,7 @@ app.add_typer(upkeep.names_app)
 app.add_typer(upkeep.data_app, name="data")
 app.add_typer(upkeep.store_app, name="store")
 app.add_typer(study.app)
-for commands in (training.app, reports.app, runs.app, bench.app, study.app, *upkeep.APPS):
+for commands in (training.app, reports.app, cells.app, runs.app, bench.app, study.app, *upkeep.APPS):
     for command in commands.registered_commands:  # the whole first sentence, where typer cuts it off
         command.short_help = " ".join(command.callback.__doc__.partition("\n\n")[0].split())
 

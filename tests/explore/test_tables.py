@@ -103,7 +103,7 @@ def test_a_click_shows_what_is_behind_a_cell(view):
     view.query.value = ""
     for title in view.items:
         view.item.value = title
-        assert view.grid.rows, title
+        assert view.grid.rows or title.startswith("CLFD"), title  # which has no runs at this profile
 
 
 @pytest.mark.slow
