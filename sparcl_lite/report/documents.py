@@ -62,11 +62,11 @@ def blocks(results: Path) -> dict[str, str]:
 
 
 def judged_at(store: Store, profile: str) -> list[Judged]:
-    """The claims of the papers with runs at a profile; of papers without any, at the papers' own data."""
+    """The claims of the papers with runs at a profile, and CLFD's at `desk`: the papers' own data."""
     entries = judged(store, profile=profile)
     ran = [entry for entry in entries if entry.claim.rule in RUN_RULES and any(e.runs for e in entry.evidence)]
     with_runs = {entry.claim.publication for entry in ran}
-    shown = with_runs - set(SAME_AT_BOTH) | {"clfd", "sparcl"} if profile == "desk" else with_runs
+    shown = with_runs - set(SAME_AT_BOTH) | {"clfd"} if profile == "desk" else with_runs
     return [entry for entry in entries if entry.claim.publication in shown]
 
 
