@@ -3,11 +3,11 @@
 import re
 import time
 
-from conftest import SECONDS, idle, open_notebook, run_cells
-
 from sparcl_lite.config import RunConfig
 from sparcl_lite.runs.store import Store
 from sparcl_lite.sparsity import SparCL
+
+from .conftest import SECONDS, idle, open_notebook, run_cells
 
 UP_TO_TRAIN = 5  # cells of `explore`, the first one included
 

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from conftest import open_notebook, run_cells
+
+from .conftest import open_notebook, run_cells
 
 UP_TO_GENES = 11  # cells of `explore`, the first one included
 JUDGING = 400  # seconds at most; the first time all claims are counted at the papers' size
