@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from sparcl_lite.data.streams import TaskStream
 from sparcl_lite.drawing import BLUE, GREY, ORANGE, VERMILION
 from sparcl_lite.explore.moments import Moment, stream_of
+from sparcl_lite.report.figures.runs import heat_maps
 
 IMAGES_PER_ROW = 15
 ANNOTATED = 12  # classes or tasks at most of a matrix whose cells carry numbers
@@ -108,23 +109,8 @@ def confusion(moment: Moment) -> tuple[Figure, pd.DataFrame]:
 
 def accuracy(moment: Moment) -> tuple[Figure, pd.DataFrame]:
     """Class-IL and Task-IL accuracy on task j after task i, up to the moment."""
-    figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.0), layout="constrained")
-    points = []
-    for ax, (metric, name) in zip(axes, (("class_il", "Class-IL"), ("task_il", "Task-IL")), strict=True):
-        matrix = moment.matrix(metric)
-        ticks = [str(i + 1) for i in range(len(matrix))]
-        sns.heatmap(
-            matrix, ax=ax, vmin=0, vmax=100, cmap="cividis", annot=len(matrix) <= ANNOTATED, fmt=".0f", linewidths=0.5,
-            xticklabels=ticks, yticklabels=ticks, cbar=ax is axes[1],
-        )  # fmt: skip
-        ax.set(xlabel="accuracy on task (%)", ylabel="after training task", title=name)
-        ax.grid(False)
-        points += [
-            {"metric": name, "after": i + 1, "on": j + 1, "accuracy": matrix[i, j]}
-            for i, j in np.ndindex(*matrix.shape)
-            if not np.isnan(matrix[i, j])
-        ]
-    return figure, pd.DataFrame(points)
+    matrices = {"Class-IL": moment.matrix("class_il"), "Task-IL": moment.matrix("task_il")}
+    return heat_maps(matrices, (7.4, 3.0), annotated=len(matrices["Class-IL"]) <= ANNOTATED)
 
 
 def grid(stream: TaskStream, rows: list[tuple[str, np.ndarray]], under: list[list[str]]) -> Figure:

@@ -13,15 +13,21 @@ from sparcl_lite.runs.result import RunResult
 
 def accuracy_matrices(result: RunResult) -> tuple[Figure, pd.DataFrame]:
     """Class-IL and Task-IL accuracy on task j after task i, as heat maps."""
-    figure, axes = plt.subplots(1, 2, figsize=(6.6, 2.7), layout="constrained")
+    return heat_maps({"Class-IL": result.matrix("accuracy_matrix"), "Task-IL": result.matrix("task_il_matrix")})
+
+
+def heat_maps(
+    matrices: dict[str, np.ndarray], size: tuple[float, float] = (6.6, 2.7), *, annotated: bool = True
+) -> tuple[Figure, pd.DataFrame]:
+    """Two matrices by the name of their metric: accuracy (%) on task j after task i, NaN where it is unknown."""
+    figure, axes = plt.subplots(1, 2, figsize=size, layout="constrained")
     points = []
-    for ax, which, name in zip(axes, ("accuracy_matrix", "task_il_matrix"), ("Class-IL", "Task-IL"), strict=True):
-        matrix = result.matrix(which)
+    for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
         ticks = [str(i + 1) for i in range(len(matrix))]
         bar = {"cbar": ax is axes[1], "cbar_kws": {"label": "accuracy (%)"} if ax is axes[1] else None}
         names = {"xticklabels": ticks, "yticklabels": ticks}
         sns.heatmap(
-            matrix, ax=ax, vmin=0, vmax=100, cmap="cividis", annot=True, fmt=".0f", linewidths=0.5, **bar, **names
+            matrix, ax=ax, vmin=0, vmax=100, cmap="cividis", annot=annotated, fmt=".0f", linewidths=0.5, **bar, **names
         )
         ax.set(xlabel="accuracy on task", ylabel="after training task", title=name)
         ax.grid(False)
