@@ -16,6 +16,7 @@ suppress_warnings = [
 
 html_theme = "pydata_sphinx_theme"
 html_title = "sparcl_lite"
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system
 html_static_path = ["static"]
 html_css_files = ["kit.css"]
 html_js_files = ["scoreboard.js"]
