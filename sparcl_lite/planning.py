@@ -8,6 +8,7 @@ cost the same as an earlier one are not executed: what that one cost is counted 
 import hashlib
 import math
 import shutil
+import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class Plan:
 
 
 PLAN = TypeAdapter(Plan)
+FORGOTTEN = 7 * 24 * 3600  # seconds after which plans of other code are removed, if no new one joined them
 
 
 def planned(config: RunConfig) -> Plan:
@@ -89,10 +91,10 @@ def _planned(text: str) -> Plan:
         return PLAN.validate_json(kept.read_bytes())
     plan = _made(config)
     with suppress(OSError, KitError), replacing(kept) as file:  # it is quicker next time, no more
-        for other in kept.parents[1].iterdir():
-            if other != kept.parent:  # of other code
-                shutil.rmtree(other)
         file.write(PLAN.dump_json(plan))
+        for other in kept.parents[1].iterdir():
+            if time.time() - other.stat().st_mtime > FORGOTTEN:  # of other code
+                shutil.rmtree(other)
     return plan
 
 

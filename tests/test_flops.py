@@ -1,6 +1,7 @@
 """FLOPs: every published value, the honest plan against real runs, and ledgers by hand."""
 
 import copy
+import os
 from dataclasses import replace
 from typing import Literal
 
@@ -331,7 +332,7 @@ def test_a_plan_at_the_papers_size_executes_few_steps(method, sparse, monkeypatc
 
 def test_a_plan_is_kept_beside_the_data_until_the_code_changes(tmp_path, monkeypatch):
     monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path))
-    config = paper("der++", sparse=SparCL(sparsity=0.9), lr=0.0302)
+    config = sl.RunConfig(profile="smoke", method="der++", sparse=SparCL(sparsity=0.9), lr=0.0302)
     first = planned(config)
     (kept,) = (tmp_path / "plans").rglob("*.json")
     planning._planned.cache_clear()
@@ -344,10 +345,17 @@ def test_a_plan_is_kept_beside_the_data_until_the_code_changes(tmp_path, monkeyp
         kept.write_text(damaged)
         assert planned(config) == first
         assert kept.read_text() not in ("", "{}", "no plan")
-    planning._planned.cache_clear()
-    monkeypatch.setattr(planning, "_code", lambda: "changed")
-    assert planned(config) == first
-    assert [path.parent.name for path in (tmp_path / "plans").rglob("*.json")] == ["changed"]
+    used = kept.parent.name
+
+    def kept_for(code):
+        planning._planned.cache_clear()
+        monkeypatch.setattr(planning, "_code", lambda: code)
+        assert planned(config) == first
+        return {path.parent.name for path in (tmp_path / "plans").rglob("*.json")}
+
+    assert kept_for("changed") == {used, "changed"}  # as another checkout that shares the folder
+    os.utime(kept.parent, (0, 0))
+    assert kept_for("again") == {"changed", "again"}
 
 
 def test_a_plan_needs_no_folder_to_be_kept_in(tmp_path, monkeypatch):
