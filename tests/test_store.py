@@ -140,12 +140,12 @@ def test_prune_leaves_results_and_runs_in_progress(tmp_path):
     store.put(result_of(config_of())).write_text("")
     store.put(result_of(config_of(seed=3)))
     assert store.verify()
-    for config in (idle, busy):
-        store.save_checkpoint(config, {"weights": torch.zeros(1000)})
-        for folder, ending in ((tmp_path, "json.1.tmp"), (tmp_path / "checkpoints", "pt.1.tmp")):
-            (folder / f".{config.key}.{ending}").write_bytes(b"half")
     (tmp_path / "damaged" / f"{idle.key}.pt").write_bytes(b"half")
     with store.lock(busy):
+        for config in (idle, busy):
+            store.save_checkpoint(config, {"weights": torch.zeros(1000)})
+            for folder, ending in ((tmp_path, "json.1.tmp"), (tmp_path / "checkpoints", "pt.1.tmp")):
+                (folder / f".{config.key}.{ending}").write_bytes(b"half")
         assert store.prune() > 4000
     left = {str(path.relative_to(tmp_path)) for path in contents(tmp_path)}
     assert {name for name in left if busy.key not in name} == {f"{config_of(seed=3).key}.json"}
