@@ -18,6 +18,8 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from sparcl_lite.paths import replacing
+
 CIFAR_SHAPE = (3, 32, 32)
 LARGEST_MEMBER = 2**28  # bytes; the largest file that is read has 154 million
 LARGEST_CACHE = 2**32  # bytes of all arrays; those of tiny-imagenet have 1.4 billion
@@ -137,13 +139,10 @@ def read_tiny_imagenet(paths: Sequence[Path]) -> Arrays:
 
 def write_cache(path: Path, arrays: Arrays) -> None:
     """Save arrays; the file appears complete or not at all."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed
+        left.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez(file, **arrays)
 
 
 def read_npz(path: Path) -> Arrays:

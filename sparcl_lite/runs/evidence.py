@@ -22,7 +22,7 @@ State = tuple[int, int, int]  # of a file: one that has taken its place has anot
 
 
 class Line(NamedTuple):
-    """Where a result is: its JSON begins at byte `start` of the file, as it was in that state, and has `length` bytes."""
+    """Where a result is: its JSON begins at byte `start` of the file in that `state`, and has `length` bytes."""
 
     path: Path
     number: int

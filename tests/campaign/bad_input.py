@@ -1,10 +1,11 @@
 """Generated wrong input: each has to be refused with one line and exit code 2, and to change nothing."""
 
+import shutil
 import warnings
 from pathlib import Path
 from random import Random
 
-from campaign import bad_files, bad_options
+from campaign import bad_archives, bad_files, bad_options, bad_plugins
 from campaign.sandbox import Sandbox, changes, refused, writes_elsewhere
 from campaign.tally import Tally
 
@@ -14,13 +15,13 @@ KINDS = {
     "wrong options": (bad_options.options, 10),
     "unusable places": (bad_options.places, 4),
     "notebook parameters": (bad_options.notebook, 10),
-    "plugin files": (bad_options.plugin, 10),
+    "plugin files": (bad_plugins.plugin, 10),
     "results in a store": (bad_files.store_file, 12),
     "lines of evidence": (bad_files.evidence, 4),
     "matrices": (bad_files.matrix, 8),
-    "archives": (bad_files.archive, 8),
-    "arrays, zips and gzips": (bad_files.arrays, 4),
-    "folders of images": (bad_files.images, 4),
+    "archives": (bad_archives.archive, 8),
+    "arrays, zips and gzips": (bad_archives.arrays, 4),
+    "folders of images": (bad_archives.images, 4),
 }
 SPAWNED = 50  # of so many commands one is a process of its own
 
@@ -49,8 +50,6 @@ def run(folder: Path, tally: Tally, *, count: int, seed: int) -> None:
 
 def _clean(place: Sandbox) -> None:
     """Nothing of the last input stays in the store or among the data."""
-    import shutil
-
     for folder in (place.store, place.data, place.here):
         for path in folder.iterdir():
             if path.name != "plans":

@@ -1,7 +1,7 @@
 """Wrong options, configurations, notebook parameters and plugin files, drawn at random.
 
-Each generator takes a `random.Random` and a `Sandbox` and gives the arguments of a command or a call in Python; both have
-to be refused.
+Each generator takes a `random.Random` and a `Sandbox` and gives the arguments of a command or a call in Python; both
+have to be refused.
 """
 
 import json
@@ -15,21 +15,121 @@ from sparcl_lite.notebook import notebooks_folder
 
 Action = list[str] | Callable[[], object]
 
-WHOLE = ("seed", "images_per_class", "width", "epochs", "batch_size", "buffer_size", "replay_batch_size",
-         "replay_from_task", "pretraining_classes", "pretraining_epochs", "tasks")  # fmt: skip
-REAL = ("lr", "pretraining_lr", "alpha", "beta", "sparse.interval", "sparse.alpha", "sparse.p_inter", "sparse.removal",
-        "sparse.cutoff", "sparse.freeze_from", "sparse.kept_gradients", "sparse.sparsity")  # fmt: skip
-NAMES = ("dataset", "method", "network", "class_order", "holdout", "freeze", "frozen_norm", "pretraining", "engine",
-         "profile", "sparse.kind", "sparse.variant", "sparse.growth", "sparse.removal_rule", "sparse.ties")  # fmt: skip
+WHOLE = (
+    "seed",
+    "images_per_class",
+    "width",
+    "epochs",
+    "batch_size",
+    "buffer_size",
+    "replay_batch_size",
+    "replay_from_task",
+    "pretraining_classes",
+    "pretraining_epochs",
+    "tasks",
+)
+REAL = (
+    "lr",
+    "pretraining_lr",
+    "alpha",
+    "beta",
+    "sparse.interval",
+    "sparse.alpha",
+    "sparse.p_inter",
+    "sparse.removal",
+    "sparse.cutoff",
+    "sparse.freeze_from",
+    "sparse.kept_gradients",
+    "sparse.sparsity",
+)
+NAMES = (
+    "dataset",
+    "method",
+    "network",
+    "class_order",
+    "holdout",
+    "freeze",
+    "frozen_norm",
+    "pretraining",
+    "engine",
+    "profile",
+    "sparse.kind",
+    "sparse.variant",
+    "sparse.growth",
+    "sparse.removal_rule",
+    "sparse.ties",
+)
 SWITCHES = ("drop_last", "even_batches", "masked_ce", "freeze_first_task", "merge_batches", "sparse.tdm", "sparse.ddr")
-NOT_A_NUMBER = ("x", "", "[]", "[1]", "{}", '{"a": 1}', "null", "NaN", "-Infinity", "Infinity", "1e999", "-1", "-1e300",
-                "1,5", "0x10", "--", "\u0661e", "1 2", "a\nb", "\x1b[31m", "\u202e7", "[" * 2000, "9" * 5000)  # fmt: skip
-NOT_A_NAME = ("x", "", "[]", "{}", "null", "0", "-1", "../../etc", "digits ", "DIGITS", "a\nb", "\x1b[2J", "true", "%s",
-              "{dataset}", "__import__('os')", "<b>", "\u202e", "x" * 10_000, "caf\u00e9", '["digits"]')  # fmt: skip
+NOT_A_NUMBER = (
+    "x",
+    "",
+    "[]",
+    "[1]",
+    "{}",
+    '{"a": 1}',
+    "null",
+    "NaN",
+    "-Infinity",
+    "Infinity",
+    "1e999",
+    "-1",
+    "-1e300",
+    "1,5",
+    "0x10",
+    "--",
+    "\u0661e",
+    "1 2",
+    "a\nb",
+    "\x1b[31m",
+    "\u202e7",
+    "[" * 2000,
+    "9" * 5000,
+)
+NOT_A_NAME = (
+    "x",
+    "",
+    "[]",
+    "{}",
+    "null",
+    "0",
+    "-1",
+    "../../etc",
+    "digits ",
+    "DIGITS",
+    "a\nb",
+    "\x1b[2J",
+    "true",
+    "%s",
+    "{dataset}",
+    "__import__('os')",
+    "<b>",
+    "\u202e",
+    "x" * 10_000,
+    "caf\u00e9",
+    '["digits"]',
+)
 NOT_A_SWITCH = ("perhaps", "7", "[]", "null", "{}", "2.5", "", "tru", "NaN", "-1")
-COMMANDS = (["run"], ["sweep"], ["flops"], ["table"], ["claims"], ["reproduce"], ["names"], ["data", "fetch"],
-            ["data", "verify"], ["store", "list"], ["store", "verify"], ["store", "prune"], ["store", "export"], ["show"],
-            ["compare"], ["export"], ["cluster"], ["init"], ["bench", "overhead"])  # fmt: skip
+COMMANDS = (
+    ["run"],
+    ["sweep"],
+    ["flops"],
+    ["table"],
+    ["claims"],
+    ["reproduce"],
+    ["names"],
+    ["data", "fetch"],
+    ["data", "verify"],
+    ["store", "list"],
+    ["store", "verify"],
+    ["store", "prune"],
+    ["store", "export"],
+    ["show"],
+    ["compare"],
+    ["export"],
+    ["cluster"],
+    ["init"],
+    ["bench", "overhead"],
+)
 
 
 def configuration(rng: Random, place: Sandbox) -> Action:
@@ -47,8 +147,26 @@ def configuration(rng: Random, place: Sandbox) -> Action:
     elif kind == 3:
         name, value = rng.choice(SWITCHES), rng.choice(NOT_A_SWITCH)
     else:
-        name = rng.choice(("lrr", "Seed", "sparse.speed", "a.b.c", "__class__", "model_config", "sparse.", ".lr", "registered.x",
-                           "sparse.kind.x", "", "a b", "\u00e9", "own", "key", "clfd.x"))  # fmt: skip
+        name = rng.choice(
+            (
+                "lrr",
+                "Seed",
+                "sparse.speed",
+                "a.b.c",
+                "__class__",
+                "model_config",
+                "sparse.",
+                ".lr",
+                "registered.x",
+                "sparse.kind.x",
+                "",
+                "a b",
+                "\u00e9",
+                "own",
+                "key",
+                "clfd.x",
+            )
+        )
         value = rng.choice(("1", "true", '"x"', "{}"))
     return [*command, "--set", f"{name}={value}"]
 
@@ -60,17 +178,27 @@ def options(rng: Random, place: Sandbox) -> Action:
     if kind == 0:
         return [*command, rng.choice(("--colour", "--set", "-x", "--seed", "--no", "--\u00e9", "--seed=--"))]
     if kind == 1:
-        return ["run", rng.choice(("--seed", "--threads", "--buffer-size", "--sparsity")),
-                rng.choice([v for v in NOT_A_NUMBER if v != "[" * 2000])]  # fmt: skip
+        return [
+            "run",
+            rng.choice(("--seed", "--threads", "--buffer-size", "--sparsity")),
+            rng.choice([v for v in NOT_A_NUMBER if v != "[" * 2000]),
+        ]
     if kind == 2:
         wrong = rng.choice(NOT_A_NAME[:10])
         return rng.choice(
             (
-                ["table", f"t{wrong}"], ["sweep", f"t{wrong}"], ["show", f"zz{wrong}"], ["export", f"t{wrong}", "--csv", "x.csv"],
-                ["compare", "zz", f"q{wrong}"], ["reproduce", f"n{wrong}"], ["data", "fetch", f"d{wrong}"],
-                ["data", "verify", f"d{wrong}"], ["claims", "--profile", f"p{wrong}"], ["table", "sparcl_table1", "--dataset", f"d{wrong}"],
+                ["table", f"t{wrong}"],
+                ["sweep", f"t{wrong}"],
+                ["show", f"zz{wrong}"],
+                ["export", f"t{wrong}", "--csv", "x.csv"],
+                ["compare", "zz", f"q{wrong}"],
+                ["reproduce", f"n{wrong}"],
+                ["data", "fetch", f"d{wrong}"],
+                ["data", "verify", f"d{wrong}"],
+                ["claims", "--profile", f"p{wrong}"],
+                ["table", "sparcl_table1", "--dataset", f"d{wrong}"],
             )
-        )  # fmt: skip
+        )
     return [rng.choice(("fly", "Run", "", "store-list", "run;ls", "../run", "\u202e", "run\n", "$(ls)", "--"))]
 
 
@@ -139,43 +267,3 @@ def notebook(rng: Random, place: Sandbox) -> Action:
             namespace[owner].checked(namespace)
 
     return act
-
-
-BROKEN = {
-    "syntax": "def f(:\n", "import": "import nothing_of_this_name", "raise": "raise ValueError('two\\nlines')",
-    "exit": "import sys; sys.exit(0)", "exit text": "raise SystemExit('stop')",
-    "recursion": "def f(): f()\nf()", "zero": "1 / 0", "taken": "import sparcl_lite as sl\n@sl.register.method('er')\nclass A(sl.Method): pass",
-    "no method": "import sparcl_lite as sl\n@sl.register.method('campaign-a')\nclass A: pass",
-    "no network": "import sparcl_lite as sl\nsl.register.network('campaign-b')(7)",
-    "no strategy": "import sparcl_lite as sl\n@sl.register.strategy('campaign-c', config=dict)\nclass A: pass",
-    "no clusterer": "import sparcl_lite as sl\nsl.register.clusterer('campaign-d')(None)",
-    "floats": "import sparcl_lite as sl, numpy as np\nx = np.zeros((4, 8, 8))\nsl.register.dataset('f', train=(x, [0, 1, 0, 1]), test=(x, [0, 1, 0, 1]))",
-    "labels": "import sparcl_lite as sl, numpy as np\nx = np.zeros((4, 8, 8), 'u1')\nsl.register.dataset('g', train=(x, [0, 1]), test=(x, [0, 1]))",
-    "empty": "import sparcl_lite as sl, numpy as np\nx = np.zeros((0, 8, 8), 'u1')\nsl.register.dataset('h', train=(x, []), test=(x, []))",
-    "ragged": "import sparcl_lite as sl\nsl.register.dataset('i', train=([[1], [1, 2]], [0, 1]), test=([[1]], [0]))",
-    "text": "import sparcl_lite as sl\nsl.register.dataset('j', train=('abc', 'abc'), test=('abc', 'abc'))",
-    "mixed labels": "import sparcl_lite as sl, numpy as np\nx = np.zeros((2, 8, 8), 'u1')\nsl.register.dataset('k', train=(x, [0, 'a']), test=(x, [None, 1]))",
-    "no folder": "import sparcl_lite as sl\nsl.register.folder('l', 'nowhere')",
-}  # fmt: skip
-
-
-def plugin(rng: Random, place: Sandbox) -> Action:
-    """A plugin file that fails, is none, or registers what it cannot."""
-    path = place.here / f"plugin{rng.randrange(10**9)}.py"
-    kind = rng.randrange(10)
-    if kind == 0:
-        path.write_bytes(rng.randbytes(200) + b"\0")
-    elif kind == 1:
-        path.mkdir()
-    elif kind == 2:
-        path.symlink_to(path)
-    elif kind > 3:
-        padding = "\n" * rng.randrange(5) + f"# {rng.random()}\n"
-        path.write_text(padding + BROKEN[rng.choice(list(BROKEN))])
-    named = (
-        str(path)
-        if kind != 3
-        else rng.choice(("no_such_module", "os.nothing", "", "a b", "..", ".x", "-", "\u00e9.py"))
-    )
-    at = ["--plugin", named] if rng.random() < 0.5 else [f"--plugin={named}"]
-    return [*at, "names"] if rng.random() < 0.5 else ["names", *at]

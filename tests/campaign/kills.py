@@ -11,7 +11,6 @@ from typing import Any
 from campaign import victims
 from campaign.bad_files import config_of, result_of
 from campaign.tally import Tally
-
 from sparcl_lite.errors import KitError
 from sparcl_lite.runs.listing import listed
 from sparcl_lite.runs.store import Store

@@ -40,7 +40,7 @@ class Tally:
         return "\n".join(lines + [f"| {name} | {' | '.join(str(row[c]) for c in COLUMNS)} |" for name, row in rows])
 
     def write(self, page: Path, said: str) -> None:
-        """Put the table, and a line before it, between the markers of a page. Raises ValueError where there are none."""
+        """Put the table, and a line before it, between the markers of a page; ValueError where there are none."""
         text, block = page.read_text(encoding="utf-8"), f"{said}\n\n{self.markdown()}"
         pattern = rf"<!-- {BLOCK} -->\n.*?<!-- end {BLOCK} -->"
         if not re.search(pattern, text, flags=re.DOTALL):

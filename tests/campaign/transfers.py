@@ -11,17 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-
-import numpy as np
-import psutil
-from campaign import victims
-from campaign.bad_files import _tar as write_tar
-from campaign.kills import Failure, lines, start, wait
-from campaign.tally import Tally
 from tarfile import TarInfo
 
-from sparcl_lite.data.sources import data_dir
-from sparcl_lite.notebook import notebooks_folder
+import nbformat
+import numpy as np
+import psutil
+
+from campaign import victims
+from campaign.bad_archives import write_tar
+from campaign.kills import Failure, lines, start, wait
+from campaign.tally import Tally
 from sparcl_lite.runs.store import Store
 
 PIECE, PAUSE = 2**14, 0.02  # bytes, and seconds between two of them
@@ -122,23 +121,32 @@ from pathlib import Path
 from sparcl_lite.errors import KitError
 from sparcl_lite.report.execution import execute
 notebook, output, store, seed = sys.argv[1:]
-values = {"profile": "smoke", "dataset": "digits", "sparsity": 0.5, "seed": int(seed), "store": store, "evidence": ""}
 try:
-    execute(Path(notebook), Path(output), values | {"figures": store + "-figures"})
+    execute(Path(notebook), Path(output), {"store": store, "seed": int(seed)})
 except KitError as error:
     sys.exit(f"one line: {error}")
 """
 
 
+CELLS = """
+from campaign.victims import configs
+from sparcl_lite import run
+results = [run(config, store=store) for config in configs(seed)]
+"""
+
+
 def notebooks(folder: Path, tally: Tally, *, count: int, seed: int) -> None:
-    """Kill processes that execute the quickstart, with their kernels or the kernel alone, two at a time in one store."""
+    """Kill processes that execute a notebook, with their kernels or the kernel alone, two at a time in one store."""
     rng, store, undisturbed = Random(seed), folder / "store", folder / "undisturbed"
     folder.mkdir(parents=True)
-    data_dir().mkdir(parents=True, exist_ok=True)
+    cells = [nbformat.v4.new_code_cell(text) for text in ('store, seed = "", 0', CELLS)]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "notebook.ipynb")
     begun = time.monotonic()
     _said(_execute(undisturbed, seed))
     seconds = time.monotonic() - begun
-    (expected,) = Store(undisturbed).results()
+    expected = [victims.numbers(result) for result in Store(undisturbed).results()]
     for turn in range(-(-count // 2)):
         running, failures = [_execute(store, seed) for _ in range(min(2, count - 2 * turn))], []
         for process in running:
@@ -154,7 +162,7 @@ def notebooks(folder: Path, tally: Tally, *, count: int, seed: int) -> None:
             failures = []
     text = _said(_execute(store, seed))
     results = [victims.numbers(result) for result in Store(store).results()]
-    if results != [victims.numbers(expected)]:
+    if not expected or results != expected:
         tally.add(
             "kill: notebooks", [("wrong", f"{len(results)} results, or other numbers: {text[-300:]}")], injected=0
         )
@@ -162,7 +170,7 @@ def notebooks(folder: Path, tally: Tally, *, count: int, seed: int) -> None:
 
 def _execute(store: Path, seed: int) -> subprocess.Popen:
     output = store.with_name(f"{store.name}-{time.monotonic_ns()}.ipynb")
-    command = [sys.executable, "-c", SCRIPT, notebooks_folder() / "quickstart.ipynb", output, store, seed]
+    command = [sys.executable, "-c", SCRIPT, store.parent / "notebook.ipynb", output, store, seed]
     return subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
