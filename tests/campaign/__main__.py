@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -33,6 +34,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also in the background: the table of what is done
     tally, folder, begun = Tally(), Path(tempfile.mkdtemp(prefix="campaign-")), time.monotonic()
     how = f"Seed {chosen.seed}, size {chosen.size:g}"
     for name in chosen.parts.split(","):
@@ -43,6 +45,7 @@ def main() -> int:
         except KeyboardInterrupt:
             how += f", interrupted in {name}"
             break
+        print(tally.markdown(), file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     minutes = (time.monotonic() - begun) / 60
     said = f"{how}, Python {sys.version.split()[0]}, PyTorch {torch.__version__}: {minutes:.0f} minutes."
