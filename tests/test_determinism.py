@@ -1,4 +1,4 @@
-"""The same configuration gives the same bits: with one worker, two or none, in a notebook's kernel and on the command line.
+"""The same configuration gives the same bits: with one worker, two or none, in a kernel and on the command line.
 
 That a resumed run does is in `test_runs`; which processor the golden values are of, in `golden/smoke.json`.
 """
@@ -39,12 +39,16 @@ def test_a_kernel_and_the_command_line_give_the_same_bits(tmp_path):
     here = numbers(run(config, store=tmp_path / "here"))
     fields = ["tasks=2", "images_per_class=10", "width=8", "epochs=3", "buffer_size=20"]
     fields += [f"sparse.{name}={json.dumps(value)}" for name, value in SPARSE.items() if name != "kind"]
-    command = [sys.executable, "-m", "sparcl_lite", "run", "--profile", "smoke", "--method", "der++", "--sparse", "sparcl"]
-    command += [part for field in fields for part in ("--set", field)]
+    command = [sys.executable, "-m", "sparcl_lite", "run", "--profile", "smoke", "--method", "der++"]
+    command += ["--sparse", "sparcl", *(part for field in fields for part in ("--set", field))]
     done = subprocess.run([*command, "--store", str(tmp_path / "cli")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    source = f"from sparcl_lite import RunConfig, run\nrun(RunConfig.model_validate_json({config.model_dump_json()!r}), "
-    cell = nbformat.v4.new_code_cell(f"{source}store={str(tmp_path / 'kernel')!r}).class_il")
+    source = (
+        "from sparcl_lite import RunConfig, run",
+        f"config = RunConfig.model_validate_json({config.model_dump_json()!r})",
+        f"run(config, store={str(tmp_path / 'kernel')!r}).class_il",
+    )
+    cell = nbformat.v4.new_code_cell("\n".join(source))
     NotebookClient(nbformat.v4.new_notebook(cells=[cell]), kernel_name="python3").execute(env=dict(os.environ))
     for name in ("cli", "kernel"):
         assert numbers(Store(tmp_path / name).get(config)) == here, name
