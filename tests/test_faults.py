@@ -37,6 +37,8 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, number)
     store, config = Store(tmp_path), config_of()
     with pytest.warns(UserWarning, match=r"locks has no locks \(.+\): others may do the same work"), store.lock(config):
         store.put(result_of(config))
+    with pytest.warns(UserWarning, match="no locks"), pytest.raises(KitError, match="cannot be packed"):
+        store.pack()
     assert store.get(config) == result_of(config)
 
 

@@ -139,8 +139,6 @@ def read_tiny_imagenet(paths: Sequence[Path]) -> Arrays:
 
 def write_cache(path: Path, arrays: Arrays) -> None:
     """Save arrays; the file appears complete or not at all."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed
-        left.unlink(missing_ok=True)
     with replacing(path) as file:
         np.savez(file, **arrays)
 

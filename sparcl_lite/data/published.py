@@ -80,7 +80,9 @@ def arrays_of(spec: DatasetSpec, directory: Path, *, download: bool) -> Arrays:
         return arrays
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with locked(directory / f".{name}.lock"):  # many workers, one download
+        with locked(directory / f".{name}.lock") as alone:  # many workers, one download
+            for left in directory.glob(f".{cache.name}.*.tmp") if alone else ():  # by a process that was killed
+                left.unlink(missing_ok=True)
             arrays = _cached(spec, cache)
             if arrays is None:
                 source, paths = _placed(name, directory) or _downloaded(name, directory, download)

@@ -18,9 +18,11 @@ def pack(root: Path, kinds: Iterable[type[Job]]) -> int:
     """Move every sound result of a store into its packed file; returns how many. Damaged ones stay where they are.
 
     The file appears whole before any result's own file goes, so that a process which is killed leaves both, of which
-    the own one counts. One process packs at a time.
+    the own one counts. One process packs at a time; raises `KitError` where that cannot be made sure.
     """
-    with locked(root / "locks" / "pack.lock"):
+    with locked(root / "locks" / "pack.lock") as alone:
+        if not alone:  # of two that pack at once one would undo what the other has done
+            raise KitError(f"store = {root}: cannot be packed on a file system without locks; pack it on another one")
         moved, said = {}, []
         for left in (root / evidence.PACKED).glob(f".{evidence.NAME}.*.tmp"):  # by one that was killed
             left.unlink(missing_ok=True)
