@@ -1,6 +1,6 @@
 """The same configuration gives the same bits: with one worker, two or none, in a kernel and on the command line.
 
-That a resumed run does is in `test_runs`; which processor the golden values are of, in `golden/smoke.json`.
+That a resumed run does is in `test_runs`; of which arithmetic the golden values are, in `golden/smoke.json`.
 """
 
 import json
@@ -54,8 +54,8 @@ def test_a_kernel_and_the_command_line_give_the_same_bits(tmp_path):
         assert numbers(Store(tmp_path / name).get(config)) == here, name
 
 
-def test_golden_values_say_of_which_arithmetic_and_processor_they_are():
+def test_golden_values_say_of_which_arithmetic_they_are():
+    """How a processor and a release of PyTorch round decides; the processor's name is added when they are renewed."""
     made_by = json.loads(GOLDEN.read_text(encoding="utf-8"))["made_by"]
-    assert set(made_by) == {"torch", "arithmetic", "processor"}
-    assert re.fullmatch(r"[0-9a-f]{64}", made_by["arithmetic"])  # decides; a name alone does not
-    assert re.search(r"cpu family \d+, model \d+", made_by["processor"])
+    assert {"torch", "arithmetic"} <= set(made_by) <= {"torch", "arithmetic", "processor"}
+    assert re.fullmatch(r"[0-9a-f]{64}", made_by["arithmetic"])
