@@ -6,6 +6,7 @@ PROFILE ?= lite
 SEEDS ?= 1
 SCHEDULER ?=
 NOTEBOOKS ?=
+CAMPAIGN ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -15,7 +16,7 @@ UNFINISHED := $(VENV)/.unfinished
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test quick thorough lab bench render docs lint clean
+.PHONY: help reproduce test quick thorough campaign lab bench render docs lint clean
 
 help: ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -26,6 +27,7 @@ help: ## show this list
 	@echo "  PROFILE    size of the runs: smoke, lite, desk or paper; now $(PROFILE)"
 	@echo "  SEEDS      runs per table cell; now $(SEEDS)"
 	@echo "  SCHEDULER  address of a Dask scheduler, e.g. tcp://host:8786; empty: this machine"
+	@echo "  CAMPAIGN   options of the campaign, e.g. \"--seed 2 --parts kills,input --size 0.1\""
 	@echo "  NOTEBOOKS  names of the notebooks to reproduce, or all; empty: all but the long ones"
 
 reproduce: $(INSTALLED) ## train, run every notebook, write build/report/index.html and the scoreboard of claims
@@ -43,6 +45,9 @@ quick: $(INSTALLED) ## run the tests that take seconds each
 
 thorough: $(INSTALLED) ## run the whole test suite, and every notebook from nothing (about half an hour)
 	$(PY) -m pytest --numprocesses 2 --dist loadfile -m ""
+
+campaign: $(INSTALLED) ## kill processes, fill disks and give wrong input by the hundred, and write docs/reliability.md's table
+	PYTHONPATH=tests:. $(PY) -m campaign --write $(CAMPAIGN)
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks

@@ -21,7 +21,7 @@ def load(plugins: Iterable[str]) -> None:
             _of_file(plugin) if plugin.endswith(".py") else importlib.import_module(plugin)
         except KitError:
             raise
-        except Exception as error:  # whatever a user's code raises
+        except (Exception, SystemExit) as error:  # whatever a user's code raises
             reason = " ".join(str(error).split())
             raise KitError(f"plugin = {plugin}: {type(error).__name__}: {reason}") from error
 

@@ -193,7 +193,7 @@ class Trainer:
         self.totals["gradient_density_sum"] += _overall(self.sparsity.gradient_density, weights)
 
     def _check_finite(self, phase: Task, epoch: int) -> None:
-        if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
+        if not all(bool(value.isfinite().all()) for value in self.network.state_dict().values()):  # statistics too
             raise KitError(
                 f"training diverged in task {phase.index + 1}, epoch {epoch + 1}: the weights are no longer finite; "
                 f"try a smaller lr than {self.config.lr}"
@@ -284,7 +284,7 @@ class Trainer:
         self.rng.load_state_dict(state["rng"])
         for part, flops in state["ledger"].items():
             setattr(self.ledger, part, flops)
-        self.totals, self.trace = state["totals"], state["trace"]
+        self.totals, self.trace = self.totals | state["totals"], state["trace"]
         self.seconds |= state["seconds"]
         self.class_il, self.task_il = (np.array(m, dtype=float) for m in state["matrices"])
 

@@ -418,6 +418,30 @@ def test_link_in_archive_is_refused(publish, tmp_path):
         sources.load("cifar10", tmp_path)
 
 
+def test_a_bomb_is_refused_before_it_is_unpacked(publish, tmp_path, monkeypatch):
+    path = tmp_path / "cifar-10-python.tar.gz"
+    write_cifar10(path)
+    publish("cifar10", path, train=50, test=10)
+    monkeypatch.setattr(formats, "LARGEST_MEMBER", 20_000)  # a batch has 31,000 bytes
+    monkeypatch.setattr(tarfile.TarFile, "extractfile", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(MissingData, match=r"unsafe archive: .+ has \d+ bytes, allowed: 20000"):
+        sources.load("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize("shape", [10**15, 10**10])
+def test_a_cache_that_claims_to_be_huge_is_set_aside(publish, tmp_path, monkeypatch, shape):
+    path = tmp_path / "cifar-10-python.tar.gz"
+    write_cifar10(path)
+    publish("cifar10", path, train=50, test=10)
+    monkeypatch.setattr(formats, "LARGEST_CACHE", 10**6)
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({shape},), }}".encode()
+    with zipfile.ZipFile(tmp_path / "cifar10-v1.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+        archive.writestr("train_images.npy", array + bytes(2 * 10**6 if shape == 10**10 else 0))
+    with pytest.warns(UserWarning, match=r"is damaged \((Unable to allocate|holds more than)"):
+        assert len(sources.load("cifar10", tmp_path).train.labels) == 50
+
+
 class Malicious:
     def __init__(self, directory):
         self.directory = directory

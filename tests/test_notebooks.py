@@ -10,6 +10,7 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
+from nbclient.exceptions import DeadKernelError
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import NotebookParameters, notebooks_folder
@@ -346,3 +347,13 @@ def test_plugins_of_a_notebook_are_a_list_a_name_or_what_papermill_makes_of_a_li
     assert parameters.plugins == [str(plugin)]
     assert "mine" in NETWORKS
     NETWORKS.forget("mine")
+
+
+def test_a_kernel_that_dies_is_one_line(tmp_path, monkeypatch):
+    def die(*_, **__):
+        raise DeadKernelError("Kernel died")
+
+    monkeypatch.setattr("papermill.execute_notebook", die)
+    (path,) = (path for path in NOTEBOOKS if path.stem == "quickstart")
+    with pytest.raises(KitError, match=r"^quickstart: Kernel died$"):
+        execution.execute(path, tmp_path / "out.ipynb", {})

@@ -180,6 +180,7 @@ def test_citation_agrees_with_pyproject():
         (["test"], "--nbval --nbval-current-env"),
         (["quick"], '-m "not slow and not long"'),
         (["thorough"], '-m ""'),
+        (["campaign", "CAMPAIGN=--seed 2"], "-m campaign --write --seed 2"),
         (["lab"], "-m jupyterlab notebooks"),
         (["bench"], "sparcl-lite bench overhead"),
         (["render"], "sparcl-lite render"),

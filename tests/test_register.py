@@ -17,6 +17,8 @@ from sparcl_lite import masks, registry
 from sparcl_lite.config import explain
 from sparcl_lite.errors import KitError
 from sparcl_lite.losses import is_among
+from sparcl_lite.plugins import load
+from sparcl_lite.registry import CLUSTERERS, METHODS, NETWORKS, RULES, STRATEGIES
 
 pytestmark = pytest.mark.slow
 
@@ -292,6 +294,32 @@ def test_a_broken_plugin_is_one_line(tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "ModuleNotFoundError: No module named 'nothing_of_this_name'" in done.stderr
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(0)", "import sys; sys.exit('stop')", "1 / 0", "x = '\\0"])
+def test_whatever_a_plugin_raises_is_one_line_and_ends_nothing(tmp_path, code):
+    plugin = tmp_path / "ends.py"
+    plugin.write_text(code)
+    with pytest.raises(KitError, match=r"^plugin = .+ends\.py: (SystemExit|ZeroDivisionError|SyntaxError)"):
+        load([str(plugin)])
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda: sl.register.method("bad")(object),
+        lambda: sl.register.method("bad")(lambda: 0),
+        lambda: sl.register.network("bad")(7),
+        lambda: sl.register.strategy("bad", config=dict)(sl.Strategy),
+        lambda: sl.register.strategy("bad", config=sl.Sparse)(object),
+        lambda: sl.register.clusterer("bad")(None),
+        lambda: sl.register.rule("bad")("text"),
+    ],
+)
+def test_what_cannot_run_is_not_registered(register):
+    with pytest.raises(KitError, match=r"^'bad': .+ cannot be registered; allowed: (a class or a function|a subclass)"):
+        register()
+    assert not any("bad" in names for names in (METHODS, NETWORKS, STRATEGIES, CLUSTERERS, RULES))
 
 
 class Plain(nn.Module):

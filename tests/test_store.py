@@ -15,6 +15,7 @@ import torch
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.errors import KitError
+from sparcl_lite.runs import listing
 from sparcl_lite.runs import store as store_module
 from sparcl_lite.runs.result import Flops, RunResult, Seconds
 from sparcl_lite.runs.store import RESERVE_BYTES, DamagedResult, Store
@@ -48,7 +49,8 @@ def result_of(config, **values):
 
 
 def contents(folder):
-    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != listing.NAME]
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
 # -- addresses and round trips
@@ -140,12 +142,12 @@ def test_prune_leaves_results_and_runs_in_progress(tmp_path):
     store.put(result_of(config_of())).write_text("")
     store.put(result_of(config_of(seed=3)))
     assert store.verify()
-    for config in (idle, busy):
-        store.save_checkpoint(config, {"weights": torch.zeros(1000)})
-        for folder, ending in ((tmp_path, "json.1.tmp"), (tmp_path / "checkpoints", "pt.1.tmp")):
-            (folder / f".{config.key}.{ending}").write_bytes(b"half")
     (tmp_path / "damaged" / f"{idle.key}.pt").write_bytes(b"half")
     with store.lock(busy):
+        for config in (idle, busy):
+            store.save_checkpoint(config, {"weights": torch.zeros(1000)})
+            for folder, ending in ((tmp_path, "json.1.tmp"), (tmp_path / "checkpoints", "pt.1.tmp")):
+                (folder / f".{config.key}.{ending}").write_bytes(b"half")
         assert store.prune() > 4000
     left = {str(path.relative_to(tmp_path)) for path in contents(tmp_path)}
     assert {name for name in left if busy.key not in name} == {f"{config_of(seed=3).key}.json"}
@@ -247,7 +249,7 @@ def test_a_writer_killed_before_the_end_leaves_the_old_file(tmp_path, call):
     assert [r.class_il for r in store.results()] == [1.0]
     assert store.load_checkpoint(config) == {"epoch": 1}
     store.prune()
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [f"{config.key}.json"]
+    assert [path.name for path in contents(tmp_path)] == [f"{config.key}.json"]
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):

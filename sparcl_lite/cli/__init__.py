@@ -73,6 +73,8 @@ def main() -> None:
         _fail(explain(error))
     except KitError as error:
         _fail(str(error))
+    except OSError as error:  # of a file or a disk, where no command knows more to say
+        _fail(f"{error.filename or 'a file'}: cannot be used ({error.strerror or error})")
     except (KeyboardInterrupt, typer.Abort):  # older versions of typer turn the first into the second
         sys.exit(130)
 
@@ -116,5 +118,6 @@ def _value_of(options: list[str], arguments: list[str]) -> str | None:
 
 
 def _fail(message: str) -> None:
-    print(f"sparcl-lite: {' '.join(message.split())}", file=sys.stderr)
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(message.split()))
+    print(f"sparcl-lite: {line}", file=sys.stderr)  # what is from a file steers no terminal
     sys.exit(2)

@@ -41,7 +41,10 @@ def cluster(
         read_cells(cells, layer=layer, transpose=transpose), **wanted, normalise=normalise, top_genes=top_genes,
         random_state=seed, n_jobs=threads, verbose=True,
     )  # fmt: skip
-    page = write(found, out)
+    try:
+        page = write(found, out)
+    except OSError as error:
+        raise KitError(f"out = {out}: cannot be written ({error.strerror or error})") from None
     print(*found.steps, sep="\n")
     print(summary(found))
     print(f"labels.csv, genes.csv, embedding.csv, figure.png and {page.name} are in {out}")

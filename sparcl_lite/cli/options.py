@@ -74,6 +74,8 @@ def fields_from(
     for name, value in assignments(settings).items():
         place = given
         *parents, last = name.split(".")
+        if name.partition(".")[0] == "registered":
+            raise KitError(f"{name}: is filled in by itself; allowed: --plugin FILE, which registers names")
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
@@ -115,7 +117,7 @@ def assignments(texts: list[str] | None) -> dict[str, Any]:
             raise KitError(f"{text!r} is no assignment; allowed: NAME=VALUE, e.g. lr=0.05")
         try:
             values[name] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, or a number or nesting beyond all reason
             values[name] = value
     return values
 
@@ -133,16 +135,3 @@ def store_with_evidence(path: Path):
     from sparcl_lite.runs.store import Store
 
     return Store(path, *([EVIDENCE] if EVIDENCE.is_dir() else []))
-
-
-def shown(value: float | None) -> str:
-    """A number of a result as text; `-` where the method has none."""
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.4g}"
-
-
-def headline(job: Any, result: Any) -> str:
-    """What was computed, and the numbers that a reader looks at first."""
-    numbers = ", ".join(f"{name} {shown(value)}" for name, value in job.headline(result).items())
-    return f"{job.name}: {numbers}"

@@ -12,11 +12,10 @@ from sparcl_lite.cli.options import (
     Seeds,
     StorePath,
     experiment_named,
-    headline,
-    shown,
     store_with_evidence,
 )
 from sparcl_lite.errors import KitError
+from sparcl_lite.runs.job import headline, shown
 
 app = typer.Typer()
 

@@ -23,10 +23,9 @@ from sparcl_lite.cli.options import (
     config_of,
     experiment_named,
     fields_from,
-    headline,
-    shown,
 )
 from sparcl_lite.errors import KitError
+from sparcl_lite.runs.job import headline, shown
 
 app = typer.Typer()
 

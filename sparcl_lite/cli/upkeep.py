@@ -1,17 +1,18 @@
 """Commands that look after data sets and the run store."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sparcl_lite.cli.options import StorePath, headline
+from sparcl_lite.cli.options import StorePath
 from sparcl_lite.errors import KitError
 from sparcl_lite.paths import folder
 
 data_app = typer.Typer(help="Fetch and verify data sets.\n\nExample: sparcl-lite data fetch cifar10")
 names_app = typer.Typer()
-store_app = typer.Typer(help="List, verify, prune and export a run store.\n\nExample: sparcl-lite store list")
+store_app = typer.Typer(help="List, verify, prune, pack and export a run store.\n\nExample: sparcl-lite store list")
 
 APPS = (data_app, names_app, store_app)
 
@@ -72,11 +73,10 @@ def store_list(store: StorePath = Path("build/store")) -> None:
 
     Example: sparcl-lite store list --store results
     """
-    from sparcl_lite.runs.job import job_of
+    from sparcl_lite.runs.listing import listed
     from sparcl_lite.runs.store import Store
 
-    for result in Store(store).results():
-        print(f"{result.config.key}  {headline(job_of(result.config), result)}")
+    sys.stdout.writelines(f"{line}\n" for line in listed(Store(store)))
 
 
 @store_app.command("verify")
@@ -101,6 +101,17 @@ def store_prune(store: StorePath = Path("build/store")) -> None:
     from sparcl_lite.runs.store import Store
 
     print(f"{Store(store).prune() / 2**20:.1f} MiB freed")
+
+
+@store_app.command("pack")
+def store_pack(store: StorePath = Path("build/store")) -> None:
+    """Move all results into one file of the store, packed/runs.jsonl, in which every command finds them.
+
+    Example: sparcl-lite store pack
+    """
+    from sparcl_lite.runs.store import Store
+
+    print(f"{store}: {Store(store).pack()} runs packed")
 
 
 @store_app.command("export")

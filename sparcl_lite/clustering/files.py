@@ -1,5 +1,6 @@
 """Counts from files as laboratories have them: AnnData, tables with names, folders of 10x Genomics."""
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sparcl_lite.clustering.data.cells import Cells
 from sparcl_lite.errors import KitError
 
 ENDINGS = ".h5ad, .csv, .csv.gz, .tsv, .tsv.gz, or a folder with matrix.mtx[.gz]"
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, MemoryError, zlib.error)  # pandas' own errors are ValueErrors
 INSTALL = "install the package with its extra `cells`: pip install 'sparcl-lite[cells]'"
 
 
@@ -53,7 +55,7 @@ def _anndata(path: Path, layer: str | None) -> tuple[Any, Any, Any]:
         raise KitError(f"{path}: reading .h5ad needs anndata; {INSTALL}") from None
     try:
         data = read_h5ad(path)
-    except (OSError, KeyError) as error:
+    except UNREADABLE as error:
         raise KitError(f"{path} cannot be read ({error})") from None
     if layer == "raw" and data.raw is not None:
         return data.raw.X, data.raw.var_names, data.obs_names
@@ -66,7 +68,7 @@ def _anndata(path: Path, layer: str | None) -> tuple[Any, Any, Any]:
 def _table(path: Path, layer: str | None) -> tuple[Any, Any, Any]:
     try:
         frame = pd.read_csv(path, sep="\t" if ".tsv" in path.name else ",")
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+    except UNREADABLE as error:
         raise KitError(f"{path} cannot be read ({error})") from None
     if len(frame.columns) > 1 and _is_index(frame.iloc[:, 0]):
         frame = frame.set_index(frame.columns[0])
@@ -86,15 +88,21 @@ def _is_index(column: pd.Series) -> bool:
 def _tenx(path: Path, layer: str | None) -> tuple[Any, Any, Any]:
     """`matrix.mtx` (genes by cells), `features.tsv` or `genes.tsv` (id, symbol, ...) and `barcodes.tsv`."""
     matrix, features = _one_of(path, "matrix.mtx"), _one_of(path, "features.tsv", "genes.tsv")
-    barcodes = pd.read_csv(_one_of(path, "barcodes.tsv"), sep="\t", header=None)[0]
-    genes = pd.read_csv(features, sep="\t", header=None)
+    barcodes, genes = _names(_one_of(path, "barcodes.tsv"))[0], _names(features)
     try:
         X = sparse.csr_array(io.mmread(matrix).T)
-    except ValueError as error:
+    except (*UNREADABLE, OverflowError) as error:
         raise KitError(f"{matrix} cannot be read ({error})") from None
     if X.shape != (len(barcodes), len(genes)):
         raise KitError(f"{path}: {X.shape[1]} genes by {X.shape[0]} cells, but {len(genes)} and {len(barcodes)} names")
     return X, genes[min(1, genes.shape[1] - 1)], barcodes
+
+
+def _names(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, sep="\t", header=None)
+    except UNREADABLE as error:
+        raise KitError(f"{path} cannot be read ({error})") from None
 
 
 def _one_of(path: Path, *names: str) -> Path:

@@ -18,7 +18,11 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from sparcl_lite.paths import replacing
+
 CIFAR_SHAPE = (3, 32, 32)
+LARGEST_MEMBER = 2**28  # bytes; the largest file that is read has 154 million
+LARGEST_CACHE = 2**32  # bytes of all arrays; those of tiny-imagenet have 1.4 billion
 # "train_images", "test_images": uint8 (N, C, H, W); "train_labels", "test_labels": int64 (N,)
 Arrays = dict[str, np.ndarray]
 
@@ -28,7 +32,7 @@ class FormatError(ValueError):
 
 
 UNREADABLE = (
-    *(OSError, EOFError, KeyError, zlib.error),
+    *(OSError, EOFError, KeyError, MemoryError, OverflowError, RecursionError, zlib.error),
     *(ValueError, TypeError, AttributeError, IndexError),  # of a sound container with another content
     *(tarfile.TarError, zipfile.BadZipFile, pickle.UnpicklingError),
 )
@@ -135,19 +139,16 @@ def read_tiny_imagenet(paths: Sequence[Path]) -> Arrays:
 
 def write_cache(path: Path, arrays: Arrays) -> None:
     """Save arrays; the file appears complete or not at all."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez(file, **arrays)
 
 
 def read_npz(path: Path) -> Arrays:
     """All arrays of an npz file, its zip checksums verified; pickles are refused."""
     try:
         with np.load(path, allow_pickle=False) as file:
+            if sum(member.file_size for member in file.zip.infolist()) > LARGEST_CACHE:
+                raise FormatError(f"holds more than {LARGEST_CACHE} bytes")
             return {name: file[name] for name in file.files}
     except UNREADABLE as error:
         raise FormatError(f"{path} is damaged ({error})") from error
@@ -201,6 +202,8 @@ def _tar_members(path: Path, wanted: Iterable[str]) -> dict[str, bytes]:
             _refuse_escape(member.name)
             if not (member.isfile() or member.isdir()):
                 raise FormatError(f"unsafe archive: {member.name!r} is neither file nor directory")
+            if member.size > LARGEST_MEMBER:
+                raise FormatError(f"unsafe archive: {member.name!r} has {member.size} bytes, allowed: {LARGEST_MEMBER}")
             if member.name in wanted:
                 found[member.name] = archive.extractfile(member).read()
     missing = sorted(set(wanted) - set(found))

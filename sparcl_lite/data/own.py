@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import DecompressionBombError
 from torch import Tensor
 
 from sparcl_lite.data.sources import Dataset, Split
@@ -72,7 +73,7 @@ def _read(place: Path, size: int, grey: bool) -> Arrays:
     try:
         found = ImageFolder(str(place))
         pictures = [found[index] for index in range(len(found))]
-    except (OSError, SyntaxError) as error:  # Pillow raises the latter for damaged files
+    except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:  # of damaged and of huge images
         reason = " ".join(str(error).split())
         raise KitError(f"{place}: {reason}; allowed: {place}/<class>/<image> with readable images") from None
     images = [

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from sparcl_lite.data import formats, mirrors, npm
 from sparcl_lite.data.download import MissingData, RemoteFile, find, obtain
 from sparcl_lite.data.formats import Arrays
 from sparcl_lite.data.specs import DatasetSpec
+from sparcl_lite.locking import locked
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,9 @@ def arrays_of(spec: DatasetSpec, directory: Path, *, download: bool) -> Arrays:
         return arrays
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory / f".{name}.lock"):  # many workers, one download
+        with locked(directory / f".{name}.lock") as alone:  # many workers, one download
+            for left in directory.glob(f".{cache.name}.*.tmp") if alone else ():  # by a process that was killed
+                left.unlink(missing_ok=True)
             arrays = _cached(spec, cache)
             if arrays is None:
                 source, paths = _placed(name, directory) or _downloaded(name, directory, download)

@@ -51,6 +51,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> Path:
             )
     except papermill.PapermillExecutionError as error:
         raise KitError(f"{notebook.stem}: {_reason(error)}") from None
+    except RuntimeError as error:  # its kernel died: it was killed, or memory ran out
+        raise KitError(f"{notebook.stem}: {' '.join(str(error).split())}") from None
     return output
 
 

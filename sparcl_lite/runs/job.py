@@ -158,3 +158,16 @@ def kind_named(name: str) -> type[Job]:
 def kinds() -> list[type[Job]]:
     """Every kind."""
     return [kind_named(name) for name in HOMES]
+
+
+def shown(value: float | None) -> str:
+    """A number of a result as text; `-` where the method has none."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.4g}"
+
+
+def headline(job: Job, result: Any) -> str:
+    """What was computed, and the numbers that a reader looks at first."""
+    numbers = ", ".join(f"{name} {shown(value)}" for name, value in job.headline(result).items())
+    return f"{job.name}: {numbers}"

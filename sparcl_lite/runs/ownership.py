@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from sparcl_lite.locking import locked
 from sparcl_lite.runs.result import now
 
 
@@ -19,23 +20,17 @@ def lock_path(home: Path, key: str) -> Path:
 
 
 @contextmanager
-def held(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
-    """One process at a time is inside; a second one is told once who is, and waits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock, note = FileLock(path), path.with_suffix(".owner")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        waiting(owner(path) or "another process")
-        lock.acquire()
-    try:
-        with suppress(OSError):  # a note is no reason to stop
-            note.write_text(json.dumps({"process": os.getpid(), "host": platform.node(), "since": now()}))
-        yield
-    finally:
-        with suppress(OSError):
-            note.unlink()
-        lock.release()
+def held(path: Path, waiting: Callable[[str], None]) -> Iterator[bool]:
+    """One process at a time is inside; a second one is told once who is, and waits. See `locked` for the value."""
+    note = path.with_suffix(".owner")
+    with locked(path, lambda: waiting(owner(path) or "another process")) as alone:
+        try:
+            with suppress(OSError):  # a note is no reason to stop
+                note.write_text(json.dumps({"process": os.getpid(), "host": platform.node(), "since": now()}))
+            yield alone
+        finally:
+            with suppress(OSError):
+                note.unlink()
 
 
 def owner(path: Path) -> str | None:
@@ -47,5 +42,5 @@ def owner(path: Path) -> str | None:
     except Timeout:
         since = datetime.fromisoformat(known["since"]).astimezone()
         return f"process {known['process']} on {known['host']}, since {since:%H:%M:%S}"
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):  # no note, or what is left of one
         return None

@@ -6,6 +6,7 @@ on being recorded.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from sparcl_lite.config import RunConfig
+from sparcl_lite.data.formats import FormatError, read_npz
 from sparcl_lite.measure.metrics import class_il_correct, task_il_correct
 from sparcl_lite.methods.base import Method
 from sparcl_lite.paths import replacing
@@ -65,8 +67,10 @@ class Recording:
         for root in (*store.also_read, store.root):
             path = recording_path(root, config)
             if path.exists():
-                with np.load(path) as archive:
-                    return cls(dict(archive))
+                try:
+                    return cls(read_npz(path))
+                except FormatError as error:
+                    warnings.warn(f"{error}; not used", stacklevel=2)
         return None
 
 

@@ -9,28 +9,26 @@ import shutil
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 from zipfile import BadZipFile, ZipFile
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from sparcl_lite.config.base import STORED
 from sparcl_lite.errors import KitError
 from sparcl_lite.late import torch
 from sparcl_lite.paths import folder, replacing
-from sparcl_lite.runs import evidence
+from sparcl_lite.runs import evidence, listing
 from sparcl_lite.runs.job import Job, kind_of, kinds
 from sparcl_lite.runs.ownership import held, lock_path, owner
+from sparcl_lite.runs.packing import pack
+from sparcl_lite.runs.reading import DamagedResult, from_file, from_sound_line, of_line
 
 RESERVE_BYTES = 64 * 2**20  # never fill a disk to the last byte
-
-
-class DamagedResult(KitError):
-    """A stored result could not be read; where it has a file of its own, that has been set aside."""
 
 
 class Store:
@@ -51,7 +49,7 @@ class Store:
         """The finished run of this configuration, or None. Raises `DamagedResult`; one in `also_read` is a warning."""
         kind = kind_of(config)
         found = self.committed(config) or self._from_file(kind, config.key)
-        return found or _from_sound_line(self.root, kind, config.key)
+        return found or from_sound_line(self.root, kind, config.key)
 
     def find(self, config: BaseModel) -> Any | None:
         """As `get`; a damaged result is a warning, too."""
@@ -66,11 +64,11 @@ class Store:
         kind = kind_of(config)
         for root in self.also_read:
             try:
-                found = _from_file(root / kind.folder / f"{config.key}.json", kind)
+                found = from_file(root / kind.folder / f"{config.key}.json", kind)
             except KitError as error:  # not ours to set aside
                 warnings.warn(f"{error}; not used", stacklevel=3)
                 found = None
-            if found := found or _from_sound_line(root, kind, config.key):
+            if found := found or from_sound_line(root, kind, config.key):
                 return found
         return None
 
@@ -78,16 +76,21 @@ class Store:
         """Finished runs whose key begins so, those of `also_read` first; a damaged one raises `KitError`."""
         for root in (*self.also_read, self.root):
             lines = evidence.lines(root)
-            for kind in Store(root)._kinds():
+            for kind in Store(root).kinds():
                 for each in (known for known in Store(root)._keys(kind, lines) if known.startswith(key)):
                     path = root / kind.folder / f"{each}.json"
-                    yield _from_file(path, kind) or _of_line(lines.get((kind.kind, each)), kind, each)
+                    if found := from_file(path, kind) or of_line(lines.get((kind.kind, each)), kind, each):
+                        yield found
 
     def put(self, result: BaseModel) -> Path:
         """Keep a finished run and drop its checkpoint. Raises `KitError` when it cannot be written."""
         path = self.path(result.config)
         with replacing(path) as file:
             file.write((result.model_dump_json(indent=1) + "\n").encode())
+            file.flush()
+            state = listing.state_of(os.fstat(file.fileno()))
+        place = listing.place_of(kind_of(result.config), result.config.key)
+        listing.remember(self.root, [(place, state, listing.text_of(result))])
         self.checkpoint_path(result.config).unlink(missing_ok=True)
         return path
 
@@ -112,8 +115,11 @@ class Store:
         for address, line in evidence.lines(to).items():
             groups[line.path.parent.name][address] = line.read()
         for result in self.results():
-            path, address = self.path(result.config), (kind_of(result.config).kind, result.config.key)
-            text = path.read_bytes() if path.exists() else evidence.find(self.root, address).read()
+            address = kind_of(result.config).kind, result.config.key
+            try:
+                text = self.path(result.config).read_bytes()
+            except FileNotFoundError:
+                text = evidence.find(self.root, address).read()
             for known in groups.values():
                 known.pop(address, None)
             groups[group_of(result.config)][address] = evidence.compact(text)
@@ -124,19 +130,26 @@ class Store:
     def _everything(self, kind: str | None = None) -> Iterator[Any]:
         """Every result of `root` (of a kind), or the error that stands in its place."""
         lines = evidence.lines(self.root)
-        for each in self._kinds():
+        for each in self.kinds():
             for key in self._keys(each, lines) if kind in (None, each.kind) else []:
                 try:
-                    found = self._from_file(each, key) or _of_line(lines.get((each.kind, key)), each, key)
+                    found = self.of_kind(each, key, lines)
                 except KitError as error:
                     found = error
                 if found:
                     yield found
 
+    def of_kind(
+        self, kind: type[Job], key: str, lines: Mapping[evidence.Address, evidence.Line] = MappingProxyType({})
+    ):
+        """The result of `root` under a key, or None; `lines` are known ones. Raises `KitError` as `get`."""
+        address = kind.kind, key  # another process may have packed it since `lines` were read
+        return self._from_file(kind, key) or of_line(lines.get(address) or evidence.find(self.root, address), kind, key)
+
     def _from_file(self, kind: type[Job], key: str) -> Any | None:
         path = self.root / kind.folder / f"{key}.json"
         try:
-            return _from_file(path, kind)
+            return from_file(path, kind)
         except DamagedResult as error:
             raise DamagedResult(f"{error}; {self._set_aside(path)}; run again to redo it") from None
 
@@ -144,7 +157,7 @@ class Store:
         files = {path.stem for path in (self.root / kind.folder).glob("*.json")}
         return sorted(files | {key for name, key in lines if name == kind.kind})
 
-    def _kinds(self) -> list[type[Job]]:
+    def kinds(self) -> list[type[Job]]:
         """Every kind of job. Raises `KitError` where `root` is a folder of one: all in it would count as damaged."""
         known = kinds()
         if self.root.name in {kind.folder for kind in known}:
@@ -200,9 +213,21 @@ class Store:
         message = f"{path} is damaged ({type(error).__name__}); {self._set_aside(path)}; the run starts over"
         warnings.warn(message, stacklevel=3)
 
-    def lock(self, config: BaseModel, waiting: Callable[[str], None] = lambda who: None) -> AbstractContextManager:
-        """One process at a time works on a run; a second waits, and `waiting` is told who works on it since when."""
-        return held(lock_path(self._home(config), config.key), waiting)
+    @contextmanager
+    def lock(self, config: BaseModel, waiting: Callable[[str], None] = lambda who: None) -> Iterator[None]:
+        """One process at a time works on a run; a second waits, and `waiting` is told who works on it since when.
+
+        What killed writers of the run left goes first, and with a result in the store the lock goes last.
+        """
+        home, key = self._home(config), config.key
+        path = lock_path(home, key)
+        with held(path, waiting) as alone:
+            for folder in (home, home / "checkpoints") if alone else ():
+                for left in folder.glob(f".{key}.*.tmp"):
+                    left.unlink(missing_ok=True)
+            yield
+            if self.path(config).exists():  # which a process that waits finds, whoever else may come
+                path.unlink(missing_ok=True)
 
     def owner(self, config: BaseModel) -> str | None:
         """The process that works on a run now, and since when."""
@@ -224,6 +249,10 @@ class Store:
                 f"{(needed_bytes + RESERVE_BYTES) / 2**20:.0f} MiB"
             )
 
+    def pack(self) -> int:
+        """Move the results that have files of their own into one file of evidence; returns how many."""
+        return pack(self.root, self.kinds())
+
     def verify(self) -> list[str]:
         """One line per result of `root` that is damaged (a file is set aside) or cannot be read."""
         return [str(found) for found in self._everything() if isinstance(found, KitError)]
@@ -234,7 +263,7 @@ class Store:
         Results and everything of a run that some process is working on stay.
         """
         freed = 0
-        for home in (self.root / kind.folder for kind in self._kinds()):
+        for home in (self.root / kind.folder for kind in self.kinds()):
             for pattern in (".*.tmp", "damaged/*", "checkpoints/*", "locks/*"):  # locks last: the others make some
                 for path in home.glob(pattern):
                     lock = lock_path(home, path.name.removeprefix(".").partition(".")[0])
@@ -252,44 +281,3 @@ def _save(state: dict, file: BinaryIO) -> None:
         if isinstance(error.__context__, OSError):  # that of a full disk, which torch hides
             raise error.__context__ from None
         raise
-
-
-def _from_file(path: Path, kind: type[Job]) -> Any | None:
-    """The result in a file, None where there is no file. Raises `DamagedResult`, or `KitError` if unreadable."""
-    try:
-        text = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise KitError(f"{path} cannot be read ({error.strerror})") from None
-    return _parse(text, str(path), kind, path.stem)
-
-
-def _from_line(root: Path, kind: type[Job], key: str) -> Any | None:
-    """The result in a line of evidence, None where there is none. Raises as `_from_file`."""
-    return _of_line(evidence.find(root, (kind.kind, key)), kind, key)
-
-
-def _of_line(line: evidence.Line | None, kind: type[Job], key: str) -> Any | None:
-    return line and _parse(line.read(), str(line), kind, key)
-
-
-def _from_sound_line(root: Path, kind: type[Job], key: str) -> Any | None:
-    """As `_from_line`; a damaged one is a warning, and not used."""
-    try:
-        return _from_line(root, kind, key)
-    except KitError as error:
-        warnings.warn(f"{error}; not used", stacklevel=4)
-        return None
-
-
-def _parse(text: bytes, where: str, kind: type[Job], key: str) -> Any:
-    try:
-        result = kind.result_type.model_validate_json(text, context={STORED: True})
-    except ValidationError as error:
-        reason = " ".join(error.errors(include_url=False)[0]["msg"].split())
-    else:
-        if result.config.key == key:
-            return result
-        reason = f"holds the run {result.config.key}"
-    raise DamagedResult(f"{where} is damaged ({reason})")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -59,10 +60,19 @@ def _resume(config: RunConfig, store: Store, device: str, new: Callable[..., Tra
         try:
             trainer = new(from_state=True)
             trainer.load_state_dict(state["trainer"])
-            return trainer, state
+            if _form(trainer.state_dict()) != _form(state["trainer"]):
+                raise ValueError("its fields are not those of this version")
+            return trainer, {"started": str(state["started"]), "peak": int(state["peak"])}
         except Exception as error:  # a sound file, but e.g. of another version of this package
             store.reject_checkpoint(config, error)
     return new(), {"started": now(), "peak": 0}
+
+
+def _form(state: Any) -> Any:
+    """What a state is made of: names, types and shapes, without values."""
+    if isinstance(state, dict):
+        return {name: _form(value) for name, value in state.items()}
+    return tuple(state.shape) if isinstance(state, torch.Tensor) else type(state)
 
 
 def _result(trainer: Trainer, started: str, peak: int, where: dict) -> RunResult:

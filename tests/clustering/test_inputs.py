@@ -258,12 +258,22 @@ def test_files_that_cannot_be_read_are_told(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "cells.xlsx").write_text("")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "cut.tsv.gz").write_bytes(gzip.compress(b"G1\tG2\n" + b"1\t2\n" * 900)[:30])
+    for name in ("features", "barcodes"):
+        place = tmp_path / f"no {name}"
+        place.mkdir()
+        (place / "matrix.mtx").write_text("%%MatrixMarket matrix coordinate integer general\n1 1 1\n1 1 1\n")
+        for each in ("features", "barcodes"):
+            (place / f"{each}.tsv").write_text("" if each == name else "x\n")
     for name, message in {
         "text.csv": "column 'kind' holds text; allowed: numbers, after one first column of names",
         "empty.csv": "cannot be read",
         "cells.xlsx": r"ends with '.xlsx'; allowed: .h5ad, .csv",
         "folder": r"has no matrix.mtx\[.gz\]",
         "lost.csv": "no such file",
+        "cut.tsv.gz": "cannot be read",
+        "no features": r"features.tsv cannot be read",
+        "no barcodes": r"barcodes.tsv cannot be read",
     }.items():
         with pytest.raises(KitError, match=message):
             read_cells(tmp_path / name)

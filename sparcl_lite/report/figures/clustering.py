@@ -124,7 +124,10 @@ def selected_genes(cells: Cells, model: KSparse, *, clusters: np.ndarray | None 
         1, 2, figsize=(6.6, 4.0), layout="constrained", gridspec_kw={"width_ratios": [1.3, 1]}
     )
     _heat_map(left, cells.X[chosen][:, top], cells.genes[top], clusters[chosen])
-    plane = PCA(2, svd_solver="full").fit_transform(model.transform(cells.X[drawn]))
+    projected = model.transform(cells.X[drawn])
+    if min(projected.shape) < 2:  # of one gene, or of one cell: there is no plane
+        projected = np.pad(projected, [(0, 2 - min(2, size)) for size in projected.shape])
+    plane = PCA(2, svd_solver="full").fit_transform(projected)[: len(drawn)]
     points = pd.DataFrame({"x": plane[:, 0], "y": plane[:, 1], "cluster": clusters[drawn]})
     hue, title = "cluster", "projected cells, clusters found"
     if cells.labels is not None:
