@@ -109,7 +109,7 @@ def leiden(X, k: int, *, seed: int, threads: int, n_neighbors: int = 15, n_compo
         if found.max() + 1 == k:
             break
         low, high = (resolution, high) if found.max() + 1 < k else (low, resolution)
-    return Fitted(best[0].astype(int), data.obsm["X_pca"], details={"resolution": best[1]})
+    return Fitted(best[0].astype(int), data.obsm["X_pca"], details={"resolution": best[1], "scanpy": sc.__version__})
 
 
 CLUSTERERS.register("leiden", leiden, label="Leiden")

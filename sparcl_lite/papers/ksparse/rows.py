@@ -18,10 +18,13 @@ LABELS = {
     "spectral": "spectral",
     "simlr": "SIMLR",
     "sparse-kmeans": "sparse k-means",
+    "leiden": "Leiden",
     "k-sparse": "K-sparse",
     "k-sparse-genes": "K-sparse, 10 % of genes",
     "k-sparse-described": "K-sparse, as described",
+    "k-sparse-default": "K-sparse, our defaults",
 }
+NEEDS = {"leiden": ("scanpy", "igraph")}
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Rows:
     size: dict[str, Any]
 
     def methods(self) -> dict[str, Row]:
-        """Every method by name, given the same; SIMLR where it can hold the cells."""
+        """Every method by name, given the same; SIMLR where it can hold the cells, Leiden with scanpy's defaults."""
         cells, classes = self._shape()
         embedding, restarts = classes + EXTRA_COMPONENTS, {"n_init": self.size["n_init"]}
         options = {
@@ -65,10 +68,12 @@ class Rows:
             "spectral": {"n_components": embedding, "scale": True} | restarts,
             "simlr": {},
             "sparse-kmeans": restarts,
+            "leiden": {},
             "k-sparse": self._released("silhouette"),
             "k-sparse-genes": self._released("genes"),
             "k-sparse-described": {"eta": self._eta("described", "silhouette"), "max_iter": self.size["loops"]}
             | restarts,
+            "k-sparse-default": {"n_genes": "auto"} | restarts,
         }
         if cells > SIMLR_SAMPLES:
             del options["simlr"]
@@ -91,14 +96,15 @@ class Rows:
         return self._row(f"eta-{eta:g}", f"eta {eta:g}", "k-sparse", options, seeds=1)
 
     def _method(self, name: str, options: dict[str, Any]) -> Row:
-        decides = name in ("pca", "spectral", "k-sparse")  # SIMLR and sparse k-means take too long for more
+        # SIMLR and sparse k-means take too long for more
+        decides = name in ("pca", "spectral", "leiden", "k-sparse", "k-sparse-default")
         decides |= name == "k-sparse-genes" and self.dataset == SIMULATED  # where the truth about genes is known
         method = "k-sparse" if name.startswith("k-sparse") else name
         return self._row(name, LABELS[name], method, options, DECIDING if decides else OTHERS)
 
     def _row(self, name: str, label: str, method: str, options: dict[str, Any], seeds: int) -> Row:
         values = {"dataset": self.dataset, "method": method, "options": options} | self._given()
-        return Row(f"{self.dataset}/{name}", label, values, seeds)
+        return Row(f"{self.dataset}/{name}", label, values, seeds, needs=NEEDS.get(method, ()))
 
     def _released(self, by: str) -> dict[str, Any]:
         """Options of K-sparse as released, but for the restarts, which all methods share."""

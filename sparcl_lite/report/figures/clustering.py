@@ -21,6 +21,7 @@ METHOD_COLOURS = {
     "spectral": "#E69F00",
     "simlr": "#009E73",
     "sparse-kmeans": "#CC79A7",
+    "leiden": "#56B4E9",
     "k-sparse": "#0072B2",
 }
 START, ACCENT = "#E69F00", "#D55E00"  # K-sparse starts from a spectral clustering
