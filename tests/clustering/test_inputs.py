@@ -103,6 +103,9 @@ def test_the_number_of_clusters_is_found(planted, cells):
     assert 3 <= auto.n_clusters_ <= 5
     assert len(np.unique(auto.labels_)) == auto.n_clusters_
     assert KSparse("auto", random_state=0).fit(np.random.RandomState(0).rand(5, 4)).n_clusters_ == 1
+    two = np.repeat(planted[0][[0, 40]], 30, axis=0)
+    assert KSparse("auto", random_state=0, n_init=1, max_iter=1).fit(two).n_clusters_ == 2
+    assert KSparse("auto", random_state=0, n_init=1, max_iter=1).fit(0 * two).n_clusters_ == 1
 
 
 ANSWERED = {
@@ -146,6 +149,9 @@ def test_one_cluster_is_everything(planted, centroids):
         (lambda X: da.from_array(np.where(X[3, 5] == X, np.nan, X)), "X contains NaN or infinity"),
         (lambda X: pd.DataFrame(X).reset_index(names="Unnamed: 0"), "column 'Unnamed: 0' is an index, not a feature"),
         (lambda X: pd.DataFrame({"cell": ["a"] * 90, "G": X[:, 0]}), "column 'cell' holds .*, allowed are numbers"),
+        (lambda X: 1e200 * X, "squares of its values are too large for float64; divide X by a constant"),
+        (lambda X: (1e30 * X).astype(np.float32), "squares of its values are too large for float32"),
+        (lambda X: da.from_array(1e200 * X), "squares of its values are too large for float64"),
         (lambda X: X[:2], "n_samples=2 should be >= n_clusters=3"),
     ],
 )

@@ -1,5 +1,6 @@
 """Genes that are selected on some cells, and how well they tell the types of others."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from sparcl_lite.clustering.config import RecoveryConfig, RecoveryResult
 from sparcl_lite.clustering.markers import SELECTORS, known_markers, recovery
 from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS
 from sparcl_lite.report.experiments import table_of
+from sparcl_lite.report.figures.clustering import recovered
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
 
@@ -86,4 +88,7 @@ def test_the_command_line_computes_and_shows_what_can_be_computed_here(tmp_path)
     frame = experiment.stored(seeds=1, store=Store(tmp_path))
     assert set(frame["selector"]) == {*HERE}
     assert frame["precision"].notna().all()
+    figure, points = recovered(frame)
+    assert len(points) == len(figure.axes[0].get_yticklabels()) == 3
+    plt.close(figure)
     assert "known markers found %" not in table_of(experiment, frame).frame  # the simulator names no gene so
