@@ -18,6 +18,7 @@ from sparcl_lite.clustering import KSparse, simulate
 from sparcl_lite.clustering.files import read_cells
 from sparcl_lite.clustering.preprocess import are_counts, highly_variable, log_normalised
 from sparcl_lite.clustering.projections import largest_rows
+from sparcl_lite.clustering.scanpy import ksparse as scanpy_ksparse
 from sparcl_lite.errors import KitError
 
 FAST = {"n_genes": 10, "n_init": 2, "max_iter": 3, "random_state": 0}
@@ -202,6 +203,9 @@ def test_counts_are_told_from_logarithms(counts):
     assert are_counts(sparse.csr_array(counts.astype(int)))
     assert not are_counts(log_normalised(counts))
     assert not are_counts(np.where(counts > 0, -1, counts))
+    for form in (np.asarray, sparse.csr_array):  # of a dask array the first block tells
+        assert are_counts(da.from_array(counts, chunks=(50, 100)).map_blocks(form))
+        assert not are_counts(da.from_array(log_normalised(counts), chunks=(50, 100)).map_blocks(form))
     with pytest.raises(ValueError, match="counts: got -1, allowed are numbers from 0 on"):
         log_normalised(counts - 1)
 
@@ -312,3 +316,9 @@ def test_anndata_on_disk_is_taken(adata, tmp_path):
     adata.write_h5ad(tmp_path / "cells.h5ad")
     backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
     np.testing.assert_array_equal(model().fit(backed).labels_, model().fit(adata).labels_)
+    scanpy_ksparse(backed, 3, **FAST)
+    assert list(backed.obs["ksparse"].cat.categories) == ["0", "1", "2"]
+    with pytest.raises(KeyError, match="layer: got 'raw counts', allowed are double"):
+        scanpy_ksparse(adata, 3, layer="raw counts")
+    with pytest.raises(ValueError, match="this AnnData object has none; give one of its layers"):
+        model().fit(anndata.AnnData(obs=adata.obs))
