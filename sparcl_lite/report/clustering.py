@@ -132,7 +132,6 @@ def recovered(experiment: Experiment, frame: pd.DataFrame) -> Table:
                 "above random": _difference(experiment, row, effect),
                 "known markers found %": _cell(runs["markers"]),
                 "truly differential %": _cell(runs["precision"]),
-                "s": f"{runs['seconds'].median():.1f}",
                 "n": len(runs),
             }
         )
