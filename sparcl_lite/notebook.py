@@ -115,7 +115,10 @@ class NotebookParameters(BaseModel):
         store = self.open_store()
         said = forecast(experiment.jobs(seeds=self.seeds), store, Store(_placed(EVIDENCE)))
         print(f"{experiment.name}: {said}", file=sys.stderr)
-        return experiment.run(seeds=self.seeds, store=store, scheduler=self.scheduler or None)
+        runs = experiment.run(seeds=self.seeds, store=store, scheduler=self.scheduler or None)
+        for line in experiment.left_out(runs):
+            print(line, file=sys.stderr)
+        return runs
 
 
 def in_one_line(*errors: type[BaseException]) -> None:

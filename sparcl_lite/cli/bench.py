@@ -1,4 +1,4 @@
-"""Benchmarks on this machine: bench overhead, step, sweep, train, memory, kernels, parts, lightcl, rivals."""
+"""Benchmarks on this machine: bench overhead, step, sweep, train, memory, kernels, parts, lightcl, rivals, cells."""
 
 import importlib.util
 import json
@@ -205,6 +205,38 @@ def rivals(
     levels = {"levels": sparsity} if sparsity else {}
     sizes = {"network": network, "width": width, "image": image, "batch": batch, "features": features}
     _show("rivals", as_json, **chosen, **levels, **sizes, threads=threads, repeats=repeats, memory=memory)
+
+
+@app.command()
+def cells(
+    size: Annotated[list[str], typer.Option(help="CELLSxGENES, repeatable")] = ["1000x2000", "10000x2000"],  # noqa: B006
+    method: Annotated[list[str] | None, typer.Option(help="k-sparse, minibatch-kmeans, leiden; all if none")] = None,
+    dask: Annotated[bool, typer.Option("--dask", help="out of core, K-sparse only")] = False,
+    loops: Annotated[int, typer.Option(min=1, help="of K-sparse at most")] = 10,
+    threads: Threads = 2,
+    as_json: Json = False,
+) -> None:
+    """Cluster many simulated sparse cells: time, peak memory, accuracy, and how they grow; each in a fresh process.
+
+    Example: sparcl-lite bench cells --size 100000x2000 --method k-sparse --threads 2
+    """
+    from sparcl_lite.bench.cells import METHODS
+    from sparcl_lite.runs.benchmark import in_words, measure
+
+    chosen = method or (["k-sparse"] if dask else [*METHODS])
+    if wrong := [name for name in chosen if name not in METHODS or (dask and name != "k-sparse")]:
+        allowed = "k-sparse with --dask" if dask else ", ".join(METHODS)
+        raise KitError(f"method = {wrong[0]!r}: allowed: {allowed}")
+    sizes = [_size(text) for text in size]
+    report = measure("cells", sizes=sizes, methods=chosen, threads=threads, max_iter=loops, dask=dask)
+    print(json.dumps(report, indent=1) if as_json else in_words("cells", report))
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise KitError(f"size = {text!r}: allowed: CELLSxGENES, such as 100000x2000")
+    return int(parts[0]), int(parts[1])
 
 
 def _show(benchmark: str, as_json: bool, **settings: Any) -> None:

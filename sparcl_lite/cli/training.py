@@ -104,6 +104,9 @@ def sweep(
         chosen = [_with_rows(experiment, rows) for experiment in chosen]
     jobs = [job for experiment in chosen for job in experiment.jobs(seeds=seeds, large=large)]
     print(forecast(jobs, Store(store)), file=sys.stderr)
+    for experiment in chosen:
+        for line in experiment.left_out(experiment.stored(seeds=1, store=Store(store))):
+            print(line, file=sys.stderr)
     results = sweep_jobs(jobs, store=Store(store), scheduler=scheduler, minutes=minutes)
     found = {job.id: result is not None for job, result in zip(jobs, results, strict=True)}
     print(f"{sum(found.values())} runs in {store}" + (f" of {len(found)}" if not all(found.values()) else ""))

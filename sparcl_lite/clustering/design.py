@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice, starmap
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,10 @@ class Design:
         self.mean = self._sum(_column_sums) / self.shape[0]
         if not np.isfinite(self.mean).all():
             raise ValueError("X contains NaN or infinity; allowed are finite numbers")
-        self.norm = self._spectral_norm()
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.norm = self._spectral_norm()
+        if not np.isfinite(self.norm):
+            raise ValueError(f"X: the squares of its values are too large for {self.dtype}; divide X by a constant")
 
     def project(self, W: np.ndarray) -> np.ndarray:
         """`A W`, shape (m, h), of W (d, h)."""
@@ -156,6 +160,8 @@ def _thread_count(n_jobs: int | None) -> int:
     """As in joblib: None is 1, -1 all processors."""
     if n_jobs is None:
         return 1
+    if not isinstance(n_jobs, Integral) or n_jobs == 0:
+        raise ValueError(f"n_jobs: got {n_jobs!r}, allowed is a whole number but 0, or None")
     return n_jobs if n_jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + n_jobs)
 
 

@@ -38,6 +38,8 @@ def matrix_and_names(given: Any) -> tuple[Any, np.ndarray | None]:
     """The matrix inside of an AnnData object or a data frame, and the names (d,) of its features, or None."""
     if hasattr(given, "var_names") and hasattr(given, "X"):  # AnnData, or its `raw`
         X = given.X
+        if X is None:
+            raise ValueError("X: this AnnData object has none; give one of its layers, as adata.layers[name]")
         X = X.to_memory() if hasattr(X, "to_memory") else X  # of a file that is read where needed
         return (X if sparse.issparse(X) or is_dask(X) else np.asarray(X)), np.asarray(given.var_names, dtype=object)
     if hasattr(given, "to_dask_array"):

@@ -74,9 +74,12 @@ def sparse_kmeans(X, k: int, *, seed: int, threads: int, s: float | str = "gap",
     return Fitted(model.labels_, embedding, selected=kept, details={"s": float(s)} | details)
 
 
-def ksparse(X, k: int, *, seed: int, threads: int, n_genes: int | None = None, **options: Any) -> Fitted:
-    """K-sparse; with neither eta nor n_genes W is free."""
-    model = clustering.KSparse(k, n_genes=n_genes, random_state=seed, n_jobs=threads, **options).fit(X)
+def ksparse(
+    X, k: int, *, seed: int, threads: int, n_genes: int | str | None = None, penalty: float = 1.0, **options: Any
+) -> Fitted:
+    """K-sparse; with neither eta nor n_genes W is free. The defaults named here are those of the first runs."""
+    model = clustering.KSparse(k, n_genes=n_genes, penalty=penalty, random_state=seed, n_jobs=threads, **options)
+    model.fit(X)
     details = {
         "criterion_from_start": model.criterion_.tolist(),
         "relative_criterion": model.relative_criterion_.tolist(),
@@ -109,7 +112,7 @@ def leiden(X, k: int, *, seed: int, threads: int, n_neighbors: int = 15, n_compo
         if found.max() + 1 == k:
             break
         low, high = (resolution, high) if found.max() + 1 < k else (low, resolution)
-    return Fitted(best[0].astype(int), data.obsm["X_pca"], details={"resolution": best[1]})
+    return Fitted(best[0].astype(int), data.obsm["X_pca"], details={"resolution": best[1], "scanpy": sc.__version__})
 
 
 CLUSTERERS.register("leiden", leiden, label="Leiden")

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from sparcl_lite.clustering.design import is_dask
+
 PER_CELL = 10_000  # counts of a cell before logarithms
 TOP_GENES = 2_000
 BINS = 20  # of mean expression, within which dispersions are compared
@@ -13,7 +15,8 @@ LOOKED_AT = 100_000  # values that tell counts from what was made of them
 
 
 def are_counts(X: Any) -> bool:
-    """Whether X (m, d), dense or sparse, holds counts: whole numbers from 0 on, and some above 1."""
+    """Whether X (m, d), dense, sparse or the first block of a dask array, holds counts: whole numbers, some above 1."""
+    X = X.blocks[0, 0].compute() if is_dask(X) else X
     values = X.data if sparse.issparse(X) else np.asarray(X).ravel()
     values = values[:: max(1, len(values) // LOOKED_AT)]
     return bool(len(values) and (values >= 0).all() and (values == np.round(values)).all() and values.max() > 1)

@@ -29,7 +29,10 @@ def ksparse(
     Returns None, or with `copy` an object of its own. Raises KeyError on an unknown layer, ValueError as `KSparse.fit`.
     """
     adata = adata.copy() if copy else adata
+    if layer is not None and layer not in adata.layers:
+        raise KeyError(f"layer: got {layer!r}, allowed are {', '.join(adata.layers) or 'none: there are no layers'}")
     X = adata.X if layer is None else adata.layers[layer]
+    X = X.to_memory() if hasattr(X, "to_memory") else X  # of a file that is read where needed
     if are_counts(X):
         log.warning("X holds counts: scanpy.pp.normalize_total and scanpy.pp.log1p come before K-sparse")
     model = KSparse(n_clusters, n_genes=n_genes, **options).fit(X)

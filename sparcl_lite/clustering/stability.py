@@ -18,7 +18,8 @@ def number_of_clusters(design: Design, rng: np.random.RandomState) -> int:
 
     A half is clustered, and the other half is assigned to its centroids; that is compared with the other half's own
     clusters by the adjusted Rand index, whose mean over 4 splits must reach 0.8. Both happen in the row-normalised left
-    singular vectors that `init="whitened"` starts from. One cluster is never the answer where there are more samples.
+    singular vectors that `init="whitened"` starts from. Never more than there
+    are different samples; one cluster is the answer for equal or very few ones only.
     """
     m, d = design.shape
     most = min(MAX_CLUSTERS, m // 4, d)
@@ -26,9 +27,17 @@ def number_of_clusters(design: Design, rng: np.random.RandomState) -> int:
         return 1
     left, _ = design.svd(min(most + 1, m, d), rng)
     left = left[np.sort(rng.permutation(m)[:SAMPLES])]
+    most = min(most, _different(left))
+    if most < 2:
+        return 1
     agreed = {k: np.mean([_agreement(normalize(left[:, : k + 1]), k, rng) for _ in range(SPLITS)])
               for k in range(2, most + 1)}  # fmt: skip
     return max((k for k, value in agreed.items() if value >= STABLE), default=max(agreed, key=agreed.get))
+
+
+def _different(rows: np.ndarray) -> int:
+    """How many rows differ by more than rounding."""
+    return len(np.unique(np.round(rows / (np.abs(rows).max() or 1.0), 6), axis=0))
 
 
 def _agreement(Z: np.ndarray, k: int, rng: np.random.RandomState) -> float:

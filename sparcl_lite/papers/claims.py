@@ -27,7 +27,7 @@ class Claim(BaseModel):
     rule: str = Field(description="of this paper, or registered")
     experiment: str
     comparisons: list[tuple[str, str]]
-    metric: Literal["class_il", "task_il", "accuracy", "precision"] = "class_il"
+    metric: Literal["class_il", "task_il", "accuracy", "precision", "recovered", "markers"] = "class_il"
     margin: float = Field(0.0, ge=0)
     expected: float | None = None
     ratio: float | None = None

@@ -6,6 +6,7 @@ The rows themselves are in each paper's folder; what is concluded from them is i
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from typing import Any, Self
 
 import pandas as pd
@@ -31,6 +32,7 @@ class Row:
     seeds : how many seeds its evidence needs
     against : id of the row it is compared with, or None
     large : not computed unless asked for, but shown where the store has it
+    needs : modules of an optional extra; where one is not installed the row is not computed, but shown, too
     """
 
     id: str
@@ -39,6 +41,12 @@ class Row:
     seeds: int = 5
     against: str | None = None
     large: bool = False
+    needs: tuple[str, ...] = ()
+
+    @property
+    def lacks(self) -> list[str]:
+        """Which of the modules that it needs are not installed."""
+        return [name for name in self.needs if find_spec(name) is None]
 
 
 @dataclass(frozen=True)
@@ -81,9 +89,20 @@ class Experiment:
         return [self.job.config_type(**(self.shared | row.values | {"seed": seed})) for seed in range(count)]
 
     def jobs(self, *, seeds: int, large: bool = False) -> list[Job]:
-        """The jobs of all rows; of `large` ones only if asked for."""
-        rows = [row for row in self.rows if large or not row.large]
+        """The jobs of all rows that can be computed here; of `large` ones only if asked for."""
+        rows = [row for row in self.rows if (large or not row.large) and not row.lacks]
         return [self.job(config, threads=self.threads) for row in rows for config in self.configs(row, seeds)]
+
+    def left_out(self, frame: pd.DataFrame) -> list[str]:
+        """A line for each row that cannot be computed here for want of a module, and has no run in `frame`."""
+        rows = [row for row in self.rows if row.lacks and row.id not in set(frame["row"])]
+        return [f"{row.id} is left out: {', '.join(row.lacks)} not installed" for row in rows]
+
+    def complete(self, frame: pd.DataFrame, seeds: int) -> bool:
+        """Whether `frame` has every row's runs for up to `seeds` seeds, but for rows that cannot be computed here."""
+        found = frame.groupby("row").size()
+        rows = [row for row in self.rows if not row.large and (row.id in found or not row.lacks)]
+        return all(found.get(row.id) == min(seeds, row.seeds) for row in rows)
 
     def run(self, *, seeds: int, store: Store, scheduler: str | None = None, large: bool = False) -> pd.DataFrame:
         """Results of every row, one line a run; those that `store` lacks are computed."""

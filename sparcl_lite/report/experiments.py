@@ -13,6 +13,7 @@ CLUSTERINGS = {
     "ksparse_tables": clustering.methods,
     "ksparse_genes": clustering.selection,
     "ksparse_ablation": clustering.gains,
+    "ksparse_recovery": clustering.recovered,
     "ksparse_scaling": lambda _, frame: clustering.sizes(frame),
 }
 

@@ -196,7 +196,13 @@ def scoreboard(judged: list[Judged]) -> Table:
 
 
 def _units(judged: list[Judged]) -> str:
-    names = {"class_il": "Class-IL accuracy", "accuracy": "clustering accuracy", "precision": "precision of genes"}
+    names = {
+        "class_il": "Class-IL accuracy",
+        "accuracy": "clustering accuracy",
+        "precision": "precision of genes",
+        "recovered": "accuracy on held-out cells",
+        "markers": "known markers that are selected",
+    }
     used = {entry.claim.metric for entry in judged if entry.claim.rule in ACCURACY_RULES}
     return ", ".join(name for metric, name in names.items() if metric in used) or names["class_il"]
 

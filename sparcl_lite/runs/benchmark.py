@@ -17,7 +17,9 @@ from sparcl_lite.runs.store import Store
 class BenchConfig(Frozen):
     """A benchmark and its settings; what is left out keeps the benchmark's default."""
 
-    benchmark: Literal["overhead", "step", "sweep", "train", "memory", "kernels", "parts", "lightcl", "rivals", "cost"]
+    benchmark: Literal[
+        "overhead", "step", "sweep", "train", "memory", "kernels", "parts", "lightcl", "rivals", "cost", "cells"
+    ]
     settings: dict[str, Any] = Field({})
     seed: int = Field(0, ge=0, description="tells repetitions apart; nothing random depends on it")
 

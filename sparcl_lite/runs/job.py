@@ -1,6 +1,7 @@
 """A job: a computation that a configuration decides, and whose result is kept.
 
-Training runs, clusterings, analyses of blocks and benchmarks are kinds of jobs, each in a module of its own (`HOMES`).
+Training runs, clusterings, recoveries of cell types, analyses of blocks and benchmarks are kinds of jobs, each in a
+module of its own (`HOMES`).
 The type of a configuration says which kind it belongs to.
 """
 
@@ -21,6 +22,7 @@ from sparcl_lite.errors import KitError
 HOMES = {
     "training": "sparcl_lite.runs.training",
     "clustering": "sparcl_lite.runs.clustering",
+    "recovery": "sparcl_lite.runs.recovery",
     "generalizability": "sparcl_lite.runs.blocks",
     "bench": "sparcl_lite.runs.benchmark",
 }

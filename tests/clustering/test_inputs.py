@@ -18,6 +18,7 @@ from sparcl_lite.clustering import KSparse, simulate
 from sparcl_lite.clustering.files import read_cells
 from sparcl_lite.clustering.preprocess import are_counts, highly_variable, log_normalised
 from sparcl_lite.clustering.projections import largest_rows
+from sparcl_lite.clustering.scanpy import ksparse as scanpy_ksparse
 from sparcl_lite.errors import KitError
 
 FAST = {"n_genes": 10, "n_init": 2, "max_iter": 3, "random_state": 0}
@@ -103,6 +104,9 @@ def test_the_number_of_clusters_is_found(planted, cells):
     assert 3 <= auto.n_clusters_ <= 5
     assert len(np.unique(auto.labels_)) == auto.n_clusters_
     assert KSparse("auto", random_state=0).fit(np.random.RandomState(0).rand(5, 4)).n_clusters_ == 1
+    two = np.repeat(planted[0][[0, 40]], 30, axis=0)
+    assert KSparse("auto", random_state=0, n_init=1, max_iter=1).fit(two).n_clusters_ == 2
+    assert KSparse("auto", random_state=0, n_init=1, max_iter=1).fit(0 * two).n_clusters_ == 1
 
 
 ANSWERED = {
@@ -146,6 +150,9 @@ def test_one_cluster_is_everything(planted, centroids):
         (lambda X: da.from_array(np.where(X[3, 5] == X, np.nan, X)), "X contains NaN or infinity"),
         (lambda X: pd.DataFrame(X).reset_index(names="Unnamed: 0"), "column 'Unnamed: 0' is an index, not a feature"),
         (lambda X: pd.DataFrame({"cell": ["a"] * 90, "G": X[:, 0]}), "column 'cell' holds .*, allowed are numbers"),
+        (lambda X: 1e200 * X, "squares of its values are too large for float64; divide X by a constant"),
+        (lambda X: (1e30 * X).astype(np.float32), "squares of its values are too large for float32"),
+        (lambda X: da.from_array(1e200 * X), "squares of its values are too large for float64"),
         (lambda X: X[:2], "n_samples=2 should be >= n_clusters=3"),
     ],
 )
@@ -196,6 +203,9 @@ def test_counts_are_told_from_logarithms(counts):
     assert are_counts(sparse.csr_array(counts.astype(int)))
     assert not are_counts(log_normalised(counts))
     assert not are_counts(np.where(counts > 0, -1, counts))
+    for form in (np.asarray, sparse.csr_array):  # of a dask array the first block tells
+        assert are_counts(da.from_array(counts, chunks=(50, 100)).map_blocks(form))
+        assert not are_counts(da.from_array(log_normalised(counts), chunks=(50, 100)).map_blocks(form))
     with pytest.raises(ValueError, match="counts: got -1, allowed are numbers from 0 on"):
         log_normalised(counts - 1)
 
@@ -316,3 +326,9 @@ def test_anndata_on_disk_is_taken(adata, tmp_path):
     adata.write_h5ad(tmp_path / "cells.h5ad")
     backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
     np.testing.assert_array_equal(model().fit(backed).labels_, model().fit(adata).labels_)
+    scanpy_ksparse(backed, 3, **FAST)
+    assert list(backed.obs["ksparse"].cat.categories) == ["0", "1", "2"]
+    with pytest.raises(KeyError, match="layer: got 'raw counts', allowed are double"):
+        scanpy_ksparse(adata, 3, layer="raw counts")
+    with pytest.raises(ValueError, match="this AnnData object has none; give one of its layers"):
+        model().fit(anndata.AnnData(obs=adata.obs))

@@ -21,6 +21,7 @@ from sparcl_lite.clustering import (
 )
 from sparcl_lite.clustering.inputs import checked
 from sparcl_lite.clustering.ksparse import AS_RELEASED
+from sparcl_lite.clustering.preprocess import log_normalised
 from sparcl_lite.clustering.scores import accuracy, agreement, jaccard, precision_recall, silhouette
 
 
@@ -69,6 +70,28 @@ def test_few_genes_need_centroids_that_stay_apart():
     auto, free = KSparse(8, **options).fit(pbmc.X), KSparse(8, centroids="free", **options).fit(pbmc.X)
     start, kept, lost = (accuracy(pbmc.labels, x) for x in (auto.initial_labels_, auto.labels_, free.labels_))
     assert kept > start > lost
+
+
+def test_small_clusters_that_stand_apart_are_kept():
+    """18 of 182 cells that the start finds: with a heavy penalty the largest cluster takes them in."""
+    cells = simulate(182, 8_989, seed=0, dropout=0.5)
+    X, options = log_normalised(cells.X), {"n_init": 2, "random_state": 0}
+    default, heavy = KSparse(4, **options).fit(X), KSparse(4, penalty=1.0, **options).fit(X)
+    assert accuracy(cells.labels, default.initial_labels_) == 1
+    assert accuracy(cells.labels, default.labels_) == 1
+    assert accuracy(cells.labels, heavy.labels_) < 0.95
+
+
+@pytest.mark.slow
+def test_the_defaults_cluster_an_ordinary_experiment():
+    """20,000 cells with 2,000 genes, raw counts: as a new user would, without a parameter."""
+    cells = simulate(20_000, 2_000, seed=0, as_sparse=True)
+    model = KSparse(random_state=0).fit(cells.X)
+    assert model.labels_.shape == (20_000,)
+    assert set(np.unique(model.labels_)) <= set(range(8))
+    assert len(model.selected_features_) == 200
+    assert np.isfinite(model.coef_).all()
+    assert (model.predict(cells.X[:500]) == model.labels_[:500]).mean() > 0.98
 
 
 def test_centroids_are_penalised_where_a_number_of_genes_decides(planted):
@@ -250,6 +273,8 @@ def test_eta_is_the_smallest_of_the_best_after_the_first_rise(silhouettes, chose
         ({"threshold": -0.1}, "threshold: got -0.1, allowed is 0 or more"),
         ({"max_iter": 2.0}, "max_iter: got 2.0, allowed is a whole number"),
         ({"eta": "a"}, "eta: got 'a', allowed is a number above 0$"),
+        ({"n_jobs": "a"}, "n_jobs: got 'a', allowed is a whole number but 0, or None"),
+        ({"n_jobs": 0}, "n_jobs: got 0, allowed is a whole number but 0"),
         ({"tol": "small"}, "tol: got 'small', allowed is 0 or more"),
         ({"n_genes": 0}, 'n_genes: got 0, allowed is 1 or more, or "auto"'),
         ({"n_genes": 1.5}, 'n_genes: got 1.5, allowed is a whole number of 1 or more, or "auto"'),

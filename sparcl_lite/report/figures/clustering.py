@@ -21,6 +21,7 @@ METHOD_COLOURS = {
     "spectral": "#E69F00",
     "simlr": "#009E73",
     "sparse-kmeans": "#CC79A7",
+    "leiden": "#56B4E9",
     "k-sparse": "#0072B2",
 }
 START, ACCENT = "#E69F00", "#D55E00"  # K-sparse starts from a spectral clustering
@@ -105,6 +106,28 @@ def eta_path(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_formatter(NullFormatter())
+    return figure, points
+
+
+def recovered(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """One panel a data set: accuracy on held-out cells by how genes were selected, a marker for each number of them."""
+    keys = ["dataset", "method", "n_genes"]
+    groups = {key: t_interval(values) for key, values in frame.groupby(keys, sort=False)["recovered"]}
+    lines = [(*key, interval.mean, interval.low, interval.high) for key, interval in groups.items()]
+    points = pd.DataFrame(lines, columns=[*keys, "mean", "low", "high"])
+    datasets, methods = list(dict.fromkeys(points["dataset"])), list(dict.fromkeys(points["method"]))
+    figure, axes = plt.subplots(
+        1, len(datasets), figsize=(6.6, 1.2 + 0.3 * len(methods)), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, dataset in zip(axes.flat, datasets, strict=True):
+        for at, (count, shown) in enumerate(points[points["dataset"] == dataset].groupby("n_genes")):
+            y = [len(methods) - 1 - methods.index(name) + 0.16 * (0.5 - at) for name in shown["method"]]
+            error = [shown["mean"] - shown["low"], shown["high"] - shown["mean"]]
+            style = {"fmt": "os^"[at % 3], "capsize": 2, "color": (METHOD_COLOURS["k-sparse"], ACCENT)[at % 2]}
+            ax.errorbar(shown["mean"], y, xerr=error, label=f"{count} genes", **style)
+        ax.set(title=dataset, xlabel="accuracy on held-out cells (%)", xlim=(0, 102))
+    axes[0, 0].set_yticks(range(len(methods)), methods[::-1])
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure, points
 
 
