@@ -10,6 +10,8 @@ import os
 import resource
 import signal
 import sys
+import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -84,14 +86,25 @@ def victim(rule: tuple | None, diary: Path, act: Callable, *given: Any) -> None:
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - bars, and who waits for whom
     warnings.showwarning = lambda message, *_, **__: note(diary, f"warning {' '.join(str(message).split())}")
     warnings.simplefilter("always")
+    begun = time.process_time()
     try:
         _arm(rule)
         act(diary, *given)
+        note(diary, f"cpu {time.process_time() - begun}")
     except BaseException:
         note(diary, f"traceback {' | '.join(traceback.format_exc().splitlines()[-3:])}")
 
 
+def _die_after(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _arm(rule: tuple | None) -> None:
+    if rule and rule[0] == "cpu":  # of the processor: however busy the machine is
+        threading.Thread(target=_die_after, args=rule[1:], daemon=True).start()
     if rule and rule[0] == "bytes":
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # as SIGKILL, but in the middle of a write
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
