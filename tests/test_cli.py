@@ -260,7 +260,7 @@ WRONG = {
     "bench overhead --profile huge": ("profile = 'huge'", "paper"),
     "fly": ("'fly'", "run, sweep"),
     "data fly": ("'fly'", "fetch, verify"),
-    "store": ("list, verify, prune, export",),
+    "store": ("list, verify, prune, pack, export",),
     "": ("command", "run, sweep"),
 }
 

@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from sparcl_lite.data import download, formats, published, sources
+from sparcl_lite.data import download, formats, sources
 from sparcl_lite.data.download import RemoteFile, obtain
 from sparcl_lite.data.published import SOURCES
 from sparcl_lite.data.sources import MissingData
@@ -692,7 +692,7 @@ def test_cache_in_a_read_only_directory_is_enough(cifar10, monkeypatch):
     def refuse(path):
         raise PermissionError(path)
 
-    monkeypatch.setattr(published, "FileLock", refuse)
+    monkeypatch.setattr("sparcl_lite.locking.FileLock", refuse)
     assert_same(sources.load("cifar10", directory), dataset)
 
 

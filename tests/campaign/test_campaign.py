@@ -8,13 +8,16 @@ from campaign import bad_input, faults, kills
 from campaign.tally import Tally
 
 
-def test_ten_kills_lose_nothing(tmp_path):
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_few_kills_lose_nothing(tmp_path):
     tally = Tally()
-    kills.run(tmp_path, tally, count=8, seed=17)
-    assert sum(row["injected"] for row in tally.counts.values()) >= 8
+    kills.run(tmp_path, tally, count=4, seed=17)
+    assert sum(row["injected"] for row in tally.counts.values()) >= 4
     assert tally.failures == []
 
 
+@pytest.mark.slow
 def test_a_hundred_wrong_inputs_are_refused_in_one_line(tmp_path):
     tally = Tally()
     with warnings.catch_warnings():
@@ -24,6 +27,7 @@ def test_a_hundred_wrong_inputs_are_refused_in_one_line(tmp_path):
     assert tally.failures == []
 
 
+@pytest.mark.slow
 def test_every_kind_of_fault_is_survived(tmp_path):
     tally = Tally()
     faults.faults(tmp_path, tally, count=1, seed=17)
