@@ -41,8 +41,15 @@ def test_tables_of_the_papers_own_data_are_shown_once_there_are_runs(known, tmp_
     lite = next(result for result in Store(ROOT / "results").results("training") if result.config.method == "er")
     for config in experiment.configs(row, 2):
         store.put(lite.model_copy(update={"config": config}))
-    table = documents.blocks(tmp_path)["desk_clfd_tables"]
-    assert re.search(r"\| 50 \| CLFD-ER \| 45.56 ± 3.71 \| .* \| 2 \|", table)
+    frontier = experiments("desk")["frontier"]
+    (plain,) = frontier.configs(frontier.row("er-200"), 1)
+    store.put(lite.model_copy(update={"config": plain}))
+    found = documents.blocks(tmp_path)
+    assert re.search(r"\| 50 \| CLFD-ER \| 45.56 ± 3.71 \| .* \| 2 \|", found["desk_clfd_tables"])
+    assert found["desk_frontier"].startswith("Seconds and memory are not measured yet.")
+    assert re.search(r"\| ER \| .* \| 1 \|", found["desk_frontier"])
+    assert "| 200 | ER |" in found["desk_sparcl_table1"]
+    assert found["desk_core"] == documents.NO_RUNS  # without any run of DER++
 
 
 def test_verdicts_say_where_their_runs_are_from(known):
