@@ -125,7 +125,8 @@ def recovered(frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
             error = [shown["mean"] - shown["low"], shown["high"] - shown["mean"]]
             style = {"fmt": "os^"[at % 3], "capsize": 2, "color": (METHOD_COLOURS["k-sparse"], ACCENT)[at % 2]}
             ax.errorbar(shown["mean"], y, xerr=error, label=f"{count} genes", **style)
-        ax.set(title=dataset, xlabel="accuracy on held-out cells (%)", xlim=(0, 102))
+        ax.set(title=dataset, xlim=(0, 102))
+    figure.supxlabel("accuracy on held-out cells (%)", fontsize=9)
     axes[0, 0].set_yticks(range(len(methods)), methods[::-1])
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure, points
