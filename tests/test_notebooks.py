@@ -3,6 +3,7 @@
 import ast
 import copy
 import re
+import shutil
 import subprocess
 import sys
 
@@ -199,6 +200,22 @@ def test_long_notebooks_run_only_when_named(tmp_path, monkeypatch):
     assert [path.stem for path in notebooks.select(["all"])] == ["short", "silent", "slow"]
     with pytest.raises(KitError, match="notebook = 'lost': unknown; allowed: all, short, silent, slow"):
         notebooks.select(["lost"])
+
+
+def test_a_rendering_that_is_interrupted_leaves_the_notebook_as_it_was(tmp_path, monkeypatch):
+    notebook = tmp_path / "quickstart.ipynb"
+    shutil.copy(notebooks_folder() / notebook.name, notebook)
+    before = notebook.read_bytes()
+
+    def interrupted(source, output, parameters):
+        output.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execution, "execute", interrupted)
+    monkeypatch.setattr(execution.documents, "render", lambda root: None)
+    with pytest.raises(KeyboardInterrupt):
+        execution.render([notebook])
+    assert notebook.read_bytes() == before
 
 
 def test_a_rendered_notebook_keeps_what_it_says_of_itself():

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -108,8 +109,10 @@ def render(notebooks: list[Path]) -> None:
     figures = root / "figures"
     documents.render(root)
     for notebook in notebooks:
-        executed = execute(notebook, notebook, {"figures": os.path.relpath(figures, notebook.parent)})
-        nbformat.write(tidied(nbformat.read(executed, as_version=4)), executed)
+        with tempfile.TemporaryDirectory() as scratch:  # what is interrupted leaves the notebook as it was
+            places = {"figures": os.path.relpath(figures, notebook.parent)}
+            executed = execute(notebook, Path(scratch) / notebook.name, places)
+            nbformat.write(tidied(nbformat.read(executed, as_version=4)), notebook)
 
 
 def with_parameters(source: str, values: dict[str, Any]) -> str:
