@@ -1,6 +1,9 @@
 """How many clusters the data support: the largest number that two halves of the cells agree on."""
 
+import warnings
+
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, pairwise_distances_argmin
 from sklearn.preprocessing import normalize
 
@@ -18,20 +21,22 @@ def number_of_clusters(design: Design, rng: np.random.RandomState) -> int:
 
     A half is clustered, and the other half is assigned to its centroids; that is compared with the other half's own
     clusters by the adjusted Rand index, whose mean over 4 splits must reach 0.8. Both happen in the row-normalised left
-    singular vectors that `init="whitened"` starts from. Never more than there
-    are different samples; one cluster is the answer for equal or very few ones only.
+    singular vectors that `init="whitened"` starts from. Never more than there are different samples; one cluster is the
+    answer for equal or very few ones only.
     """
     m, d = design.shape
     most = min(MAX_CLUSTERS, m // 4, d)
     if most < 2:
         return 1
-    left, _ = design.svd(min(most + 1, m, d), rng)
+    left, values = design.svd(min(most + 1, m, d), rng)
     left = left[np.sort(rng.permutation(m)[:SAMPLES])]
-    most = min(most, _different(left))
+    most = min(most, _different(left * values))  # vectors of no weight are noise
     if most < 2:
         return 1
-    agreed = {k: np.mean([_agreement(normalize(left[:, : k + 1]), k, rng) for _ in range(SPLITS)])
-              for k in range(2, most + 1)}  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of halves with fewer different cells than k
+        agreed = {k: np.mean([_agreement(normalize(left[:, : k + 1]), k, rng) for _ in range(SPLITS)])
+                  for k in range(2, most + 1)}  # fmt: skip
     return max((k for k, value in agreed.items() if value >= STABLE), default=max(agreed, key=agreed.get))
 
 

@@ -32,6 +32,8 @@ NAMES = {
     "accuracy": "accuracy (%)",
     "ari": "ARI (%)",
     "nmi": "NMI (%)",
+    "recovered": "accuracy on held-out cells (%)",
+    "markers": "known markers selected (%)",
     "features": "genes selected",
     "precision": "genes that truly differ (%)",
     "cpu_seconds": "CPU (s)",
