@@ -93,6 +93,7 @@ class Background:
         self.progress: Progress | None = None
         self._process: Any = None
         self._pipe: Connection | None = None
+        self._listener: threading.Thread | None = None
 
     @property
     def running(self) -> bool:
@@ -129,13 +130,16 @@ class Background:
             self._process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
             self._process.start()
         theirs.close()
-        threading.Thread(target=self._listen, args=(self._pipe,), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._pipe,), daemon=True)
+        self._listener.start()
 
     def close(self) -> None:
-        """End the process; a run that is trained goes on later from its last checkpoint."""
+        """End the process, and wait until the listeners know; a run in training goes on later from its checkpoint."""
         if self._process is not None:
             self._process.kill()
             self._process.join()
+            if self._listener is not threading.current_thread():
+                self._listener.join()
 
     def _listen(self, pipe: Connection) -> None:
         with suppress(OSError):

@@ -115,15 +115,11 @@ def test_sliders_move_through_the_run(store):
 
 
 @pytest.mark.slow
-def test_record_trains_a_stored_run_once_more(store):
+def test_record_trains_a_stored_run_once_more(store, wait):
     train = Train(store, [tiny()], profile="smoke")
     view, before = Inside(train), store.get(tiny())
     view.record.click()
-    train.background._process.join(0)
-    for _ in range(6000):
-        if "recorded after" in view.said.value:
-            break
-        train.background._process.join(0.01)
+    wait(lambda: "recorded after" in view.said.value)
     train.background.close()
     assert len(Recording.of(store, tiny())) == 2 * EPOCHS
     assert store.get(tiny()).accuracy_matrix == before.accuracy_matrix

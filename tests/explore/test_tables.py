@@ -107,7 +107,7 @@ def test_a_click_shows_what_is_behind_a_cell(view):
 
 
 @pytest.mark.slow
-def test_a_row_runs_with_another_seed(tmp_path):
+def test_a_row_runs_with_another_seed(tmp_path, wait):
     store = Store(tmp_path)
     view = Tables(store, profile="smoke")
     view.item.value, view.query.value = "K-sparse: tables", "khan pca"
@@ -117,10 +117,7 @@ def test_a_row_runs_with_another_seed(tmp_path):
     assert view.seed.value == 0
     view.seed.value = 12
     view.again.click()
-    for _ in range(6000):
-        if "done" in view.said.value:
-            break
-        view.background._process.join(0.01)
+    wait(lambda: "done" in view.said.value)
     view.background.close()
     assert store.get(view.cell.job(12).config).config.seed == 12
     assert "further" in view.runs.value

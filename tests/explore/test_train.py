@@ -79,13 +79,6 @@ def test_time_left_is_that_of_the_steps_of_this_process():
     assert "left" not in Progress(Choice().config, TRAINING, steps=90, began=100).text
 
 
-def wait(background, until):
-    end = time.monotonic() + 120
-    while not until(background.progress):
-        assert time.monotonic() < end, background.progress
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def view(store):
     made = Train(store, profile="smoke")
@@ -99,25 +92,25 @@ def choose(view, **values):
 
 
 @pytest.mark.slow
-def test_a_run_is_trained_stopped_and_finished_while_this_process_is_free(view, store):
+def test_a_run_is_trained_stopped_and_finished_while_this_process_is_free(view, store, wait):
     choose(view, further=TINY.replace(", buffer_size=20", ""), buffer_size=20)
     config = view.choice.config
     assert "new" in view.said.value
     seen = []
-    view.background.listeners.append(lambda: seen.append(view.background.progress))
+    view.background.listeners.insert(0, lambda: seen.append(view.background.progress))
     view.train.click()
     assert view.train.disabled
     assert not view.stop.disabled
-    wait(view.background, lambda progress: len(progress.rows) >= 1)
+    wait(lambda: len(view.background.progress.rows) >= 1)
     view.stop.click()
-    wait(view.background, lambda _: "stopped before" in view.said.value)
+    wait(lambda: "stopped before" in view.said.value)
     assert view.background.progress.status == STOPPED
     assert store.checkpoint_path(config).exists()
     rows = len(view.background.progress.rows)
     assert 1 <= rows < 6
 
     view.train.click()
-    wait(view.background, lambda _: "stored" in view.said.value)
+    wait(lambda: "stored" in view.said.value)
     assert view.background.progress.status == DONE
     assert {len(progress.rows) for progress in seen} >= {0, rows, 6}
     assert view.bar.value == view.bar.max == view.background.progress.steps
@@ -129,17 +122,32 @@ def test_a_run_is_trained_stopped_and_finished_while_this_process_is_free(view, 
 
     choose(view, seed=1, strategy=DENSE)
     view.train.click()
-    wait(view.background, lambda _: len(view.ticked) == 2)
+    wait(lambda: len(view.ticked) == 2)
     assert "2 runs" in view.still()[1]
 
 
 @pytest.mark.slow
-def test_what_fails_in_training_is_said_in_one_line(store):
+def test_what_fails_in_training_is_said_in_one_line(store, wait):
     background = Background(store)
     background.start(Choice(profile="smoke", strategy=DENSE, further="lr=1e9, images_per_class=20").config)
-    wait(background, lambda progress: progress.status == FAILED)
+    wait(lambda: background.progress.status == FAILED)
     background.close()
     assert re.match(r"training diverged in task 1, epoch \d", background.progress.text)
+
+
+@pytest.mark.slow
+def test_closing_waits_until_slow_listeners_have_been_told_the_end(store, wait):
+    told = []
+
+    def slow():
+        time.sleep(0.2)
+        told.append(background.progress.status)
+
+    background = Background(store, slow)
+    background.start(Choice(profile="smoke", strategy=DENSE, method="sgd", further=TINY).config)
+    wait(lambda: background.progress.status == DONE)
+    background.close()
+    assert told[-1] == DONE
 
 
 def test_a_stored_run_is_shown_without_training(store):
