@@ -34,3 +34,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def delete_unfinished(folder: Path, name: str) -> None:
+    """Delete what killed writers of files in the folder left whose names begin with `name`; no other may be at work."""
+    for left in folder.glob(f".{name}.*.tmp"):
+        left.unlink(missing_ok=True)

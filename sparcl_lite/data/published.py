@@ -15,6 +15,7 @@ from sparcl_lite.data.download import MissingData, RemoteFile, find, obtain
 from sparcl_lite.data.formats import Arrays
 from sparcl_lite.data.specs import DatasetSpec
 from sparcl_lite.locking import locked
+from sparcl_lite.paths import delete_unfinished
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def arrays_of(spec: DatasetSpec, directory: Path, *, download: bool) -> Arrays:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with locked(directory / f".{name}.lock") as alone:  # many workers, one download
-            for left in directory.glob(f".{cache.name}.*.tmp") if alone else ():  # by a process that was killed
-                left.unlink(missing_ok=True)
+            if alone:
+                delete_unfinished(directory, cache.name)
             arrays = _cached(spec, cache)
             if arrays is None:
                 source, paths = _placed(name, directory) or _downloaded(name, directory, download)

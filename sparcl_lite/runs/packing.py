@@ -8,7 +8,7 @@ from typing import Any
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.locking import locked
-from sparcl_lite.paths import replacing
+from sparcl_lite.paths import delete_unfinished, replacing
 from sparcl_lite.runs import evidence, listing
 from sparcl_lite.runs.job import Job
 from sparcl_lite.runs.reading import from_file
@@ -24,8 +24,7 @@ def pack(root: Path, kinds: Iterable[type[Job]]) -> int:
         if not alone:  # of two that pack at once one would undo what the other has done
             raise KitError(f"store = {root}: cannot be packed on a file system without locks; pack it on another one")
         moved, said = {}, []
-        for left in (root / evidence.PACKED).glob(f".{evidence.NAME}.*.tmp"):  # by one that was killed
-            left.unlink(missing_ok=True)
+        delete_unfinished(root / evidence.PACKED, evidence.NAME)
         place = root / evidence.PACKED / evidence.NAME
         packed = {address: line for address, line in evidence.lines(root).items() if line.path == place}
         with replacing(place) as file:

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.late import torch
-from sparcl_lite.paths import folder, replacing
+from sparcl_lite.paths import delete_unfinished, folder, replacing
 from sparcl_lite.runs import evidence, listing
 from sparcl_lite.runs.job import Job, kind_of, kinds
 from sparcl_lite.runs.ownership import held, lock_path, owner
@@ -222,9 +222,8 @@ class Store:
         home, key = self._home(config), config.key
         path = lock_path(home, key)
         with held(path, waiting) as alone:
-            for folder in (home, home / "checkpoints") if alone else ():
-                for left in folder.glob(f".{key}.*.tmp"):
-                    left.unlink(missing_ok=True)
+            for place in (home, home / "checkpoints") if alone else ():
+                delete_unfinished(place, key)
             yield
             if self.path(config).exists():  # which a process that waits finds, whoever else may come
                 path.unlink(missing_ok=True)
