@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from sparcl_lite.errors import KitError
+
 
 class Rounds(dict):
     """Wall milliseconds of each call in each round; `cpu` has the processor's milliseconds, of all threads.
@@ -79,6 +81,13 @@ def median_ratio(slow: list[float], fast: list[float]) -> float:
 
 
 def in_a_process(module: str, settings: dict[str, Any]) -> Any:
-    """The JSON value that this module prints when it runs with these settings, in a process of its own."""
+    """The JSON value that this module prints when it runs with these settings, in a process of its own.
+
+    Raises `KitError` with the last line of its errors when it fails.
+    """
     command = [sys.executable, "-m", module, json.dumps(settings)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode:
+        last = ended.stderr.strip().rpartition("\n")[2] or f"exit code {ended.returncode}"
+        raise KitError(f"{settings} could not be measured: {last}")
+    return json.loads(ended.stdout)

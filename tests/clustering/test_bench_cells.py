@@ -63,3 +63,10 @@ def test_sizes_and_methods_that_cannot_be_measured_are_told():
         error = CliRunner().invoke(app, ["bench", "cells", *given]).exception
         assert isinstance(error, KitError)
         assert str(error).startswith(message)
+
+
+@pytest.mark.slow
+def test_a_method_that_fails_is_told_and_the_others_are_measured():
+    report = bench.cells(sizes=[(30, 60)], methods=["k-sparse", "no such method"], threads=1, max_iter=1)
+    assert [run["method"] for run in report["runs"]] == ["k-sparse"]
+    assert "could not be measured: KeyError: 'no such method'" in report["skipped"]["no such method"]

@@ -67,6 +67,15 @@ def test_only_differential_genes_differ():
     assert np.median(spread[cells.truth]) > 4 * np.median(spread[~cells.truth])
 
 
+def test_what_is_captured_has_the_zeros_of_low_counts():
+    whole, part = (simulate(2_000, 400, seed=2, dropout=0.0, captured=share).X for share in (1.0, 0.03))
+    assert part.mean() == pytest.approx(0.03 * whole.mean(), rel=0.05)
+    assert 0.9 < (part == 0).mean() < 0.95
+    np.testing.assert_allclose(part.mean(axis=0), 0.03 * whole.mean(axis=0), atol=0.05)
+    with pytest.raises(ValueError, match=r"captured: got 100, 200, 0\.8, 0; allowed"):
+        simulate(100, 200, captured=0)
+
+
 def test_sparse_and_dense_cells_are_the_same():
     dense, csr = simulate(100, 200, seed=4), simulate(100, 200, seed=4, as_sparse=True)
     assert sparse.issparse(csr.X)

@@ -5,7 +5,7 @@ names, in its main lines: see docs/ksparse.md for what is left out.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -42,20 +42,30 @@ class Genes:
 
 
 def simulate(
-    n_cells: int = 600, n_genes: int = 10_000, *, seed: int = 0, dropout: float = DROPOUT, as_sparse: bool = False
+    n_cells: int = 600,
+    n_genes: int = 10_000,
+    *,
+    seed: int = 0,
+    dropout: float = DROPOUT,
+    captured: float = 1.0,
+    as_sparse: bool = False,
 ) -> Cells:
     """Counts of `n_cells` in 4 clusters (30, 40, 20, 10 %), 36 % of the genes differential; `truth` tells which.
 
-    Dense (m, d) single precision, or CSR drawn block by block, so that only the nonzero counts are ever held. Of more
-    than 50,000 sparse cells the further ones are those again, in random order, with every count thinned anew.
-    Raises ValueError on fewer than 20 cells or 50 genes, and on a dropout outside 0 to 1.
+    `captured` is the share of the molecules that are counted: with 0.03 and no dropout the zeros are those of low
+    counts, as in experiments that count molecules (UMI). Dense (m, d) single precision, or CSR drawn block by block, so
+    that only the nonzero counts are ever held. Of more than 50,000 sparse cells the further ones are those again, in
+    random order, with every count thinned anew. Raises ValueError on fewer than 20 cells or 50 genes, on a dropout
+    outside 0 to 1, and where nothing or more than everything is captured.
     """
-    if n_cells < 20 or n_genes < 50 or not 0 <= dropout < 1:
+    if n_cells < 20 or n_genes < 50 or not 0 <= dropout < 1 or not 0 < captured <= 1:
         raise ValueError(
-            f"n_cells, n_genes, dropout: got {n_cells}, {n_genes}, {dropout}; allowed are from 20, from 50, 0 to 1"
+            f"n_cells, n_genes, dropout, captured: got {n_cells}, {n_genes}, {dropout}, {captured}; allowed are from "
+            "20, from 50, 0 to 1, above 0 to 1"
         )
     rng = np.random.default_rng(seed)
     genes = draw_genes(n_genes, rng)
+    genes = replace(genes, base=captured * genes.base)
     labels = rng.permutation(np.repeat(range(4), _counts(min(n_cells, DISTINCT) if as_sparse else n_cells)))
     blocks = draw_cells(genes, labels, dropout, rng)
     X = sparse.vstack([sparse.csr_array(b) for b in blocks], format="csr") if as_sparse else np.concatenate([*blocks])
