@@ -139,7 +139,7 @@ def notebooks(folder: Path, tally: Tally, *, count: int, seed: int) -> None:
     """Kill processes that execute a notebook, with their kernels or the kernel alone, two at a time in one store."""
     rng, store, undisturbed = Random(seed), folder / "store", folder / "undisturbed"
     folder.mkdir(parents=True)
-    cells = [nbformat.v4.new_code_cell(text) for text in ('store, seed = "", 0', CELLS)]
+    cells = [nbformat.v4.new_code_cell(text) for text in ('store = ""\nseed = 0', CELLS)]
     cells[0].metadata["tags"] = ["parameters"]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "notebook.ipynb")
