@@ -153,8 +153,10 @@ def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -
         client.subscribe_topic(TOPIC, lambda event: bar.update(*event[1]))
         for future in finished(client, futures, min(job.until for job in jobs), bar.note):
             job = futures.pop(future)
-            yield job, _outcome(future, job, store)
-            bar.finish("-".join(job.id))
+            outcome = _outcome(future, job, store)
+            yield job, outcome
+            if not isinstance(outcome, SchedulerLost):
+                bar.finish("-".join(job.id))
         left = OutOfTime("no worker came in time") if client.status == "running" else SchedulerLost()
         yield from ((job, left) for job in futures.values())
 
