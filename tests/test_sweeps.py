@@ -4,23 +4,27 @@ import gc
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import requests
-from dask.distributed import Client, LocalCluster
+from dask.distributed import Client, KilledWorker, LocalCluster
 
 from sparcl_lite.clustering.config import ClusteringConfig
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data import download
 from sparcl_lite.data.streams import TaskStream
 from sparcl_lite.errors import KitError
+from sparcl_lite.runs import cluster
 from sparcl_lite.runs import sweep as sweeps
 from sparcl_lite.runs.forecast import forecast
 from sparcl_lite.runs.job import Job
@@ -214,6 +218,117 @@ def test_a_worker_that_dies_costs_only_a_retry(tmp_path, monkeypatch, capfd):
     assert out == ""
     assert "Traceback" not in err
     assert not workers_of(os.getpid())
+
+
+# -- a cluster whose parts come and go
+
+
+@pytest.fixture
+def far(tmp_path):
+    """Starts a scheduler, or its workers, as processes; the address that the scheduler has, and has again."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    started = []
+
+    def start(what, *options, cwd=tmp_path, **environment):
+        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *options, "--no-dashboard"]
+        given = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+        with (tmp_path / f"{what}.log").open("ab") as log:
+            started.append(subprocess.Popen(command, cwd=cwd, env=given, stdout=log, stderr=log))
+        return started[-1]
+
+    start.address = address
+    start.scheduler = lambda: start("scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2])
+    start.worker = lambda **how: start("worker", address, "--nthreads", "1", "--no-nanny", **how)
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def until_connected(address):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(OSError), Client(address, timeout=1):
+            return
+    raise AssertionError("no scheduler")
+
+
+def test_a_lost_scheduler_is_one_line_and_the_next_call_goes_on(tmp_path, far, capfd):
+    store, configs = Store(tmp_path / "store"), [tiny(epochs=30, seed=seed) for seed in range(2)]
+    scheduler = far.scheduler()
+    until_connected(far.address)
+    far.worker()
+
+    def kill():
+        while not list(store.root.glob("checkpoints/*.pt")):
+            time.sleep(0.1)
+        scheduler.kill()
+
+    threading.Thread(target=kill, daemon=True).start()
+    with pytest.raises(SweepError) as error:
+        sweep(configs, store=store, scheduler=far.address)
+    assert re.fullmatch(
+        rf"[12] of 2 runs are unfinished: the Dask scheduler at {far.address} has stopped, or cannot be reached any "
+        "more; the same call goes on with them",
+        str(error.value),
+    )
+    out, err = capfd.readouterr()
+    assert (out, "Traceback" in err, "100%" in err) == ("", False, False), err
+    scheduler.wait()
+    far.scheduler()
+    until_connected(far.address)
+    far.worker()
+    results = sweep(configs, store=store, scheduler=far.address, progress=False)
+    assert [result.config for result in results] == configs
+
+
+def test_no_worker_is_told_and_a_limit_of_time_ends_the_wait(tmp_path, far, capsys, monkeypatch):
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.2)
+    far.scheduler()
+    until_connected(far.address)
+    assert sweep([tiny(), tiny(seed=1)], store=tmp_path / "store", scheduler=far.address, minutes=0.02) == [None, None]
+    assert "0/2 runs:   0%" in (err := capsys.readouterr().err)
+    assert cluster.NO_WORKER in err
+
+
+def test_a_scheduler_without_the_package_is_one_line_for_all_runs(tmp_path, scheduler, monkeypatch):
+    def lacking(*_):
+        raise ModuleNotFoundError("No module named 'sparcl_lite'", name="sparcl_lite")
+
+    monkeypatch.setattr(sweeps, "adopt", lacking)
+    with pytest.raises(SweepError) as error:
+        sweep([tiny(), tiny(seed=1)], store=tmp_path, scheduler=scheduler, progress=False)
+    assert re.fullmatch(r"2 of 2 runs failed: (er, .+, er, .+): " + re.escape(cluster.OTHER_PACKAGES), str(error.value))
+
+
+def test_a_run_that_kills_every_worker_says_so():
+    worker = SimpleNamespace(address="tcp://worker:1")
+    said = cluster.reason(KilledWorker("training-1", worker, 3))
+    assert said.startswith("4 workers died while they ran it (out of memory, at their job's limit of time")
+    assert "\n" not in said
+
+
+def test_a_failure_is_told_when_it_happens(tmp_path, scheduler, capsys):
+    failing = tiny(lr=1e30)
+    with pytest.raises(SweepError):
+        sweep([failing, tiny(seed=1)], store=tmp_path, scheduler=scheduler)
+    assert re.search(rf"failed: er, buffer 20, digits, seed 0 \({failing.key}\): .*diverged", capsys.readouterr().err)
+
+
+def test_a_worker_that_can_write_nowhere_else_uses_the_folder_of_its_temporary_files(tmp_path):
+    (tmp_path / "file").touch()  # no folder can be made below it, not even by root
+    unusable = tmp_path / "file" / "store"
+    assert sweeps._usable(unusable, unusable, tmp_path / "scratch").root == tmp_path / "scratch"
+    assert sweeps._usable(tmp_path / "first", unusable, unusable).root == tmp_path / "first"
+    with pytest.raises(KitError, match="cannot be written to"):
+        sweeps._usable(unusable, unusable)
+
+
+def test_two_sweeps_on_a_scheduler_share_a_task_unless_their_limits_of_time_differ():
+    assert sweeps._task(Training(tiny())) == f"training-{tiny().key}"
+    assert sweeps._task(Training(tiny(), until=2e9)) == f"training-{tiny().key}-2000000000"
 
 
 # -- Ctrl-C

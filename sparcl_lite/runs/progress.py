@@ -36,6 +36,7 @@ class Bar:
         self.jobs = {"-".join(job.id): job for job in jobs}
         self.shares: dict[str, float] = {}
         self.finished: set[str] = set()
+        self.noted = ""
         total = sum(job.cost for job in self.jobs.values())
         self.bar = tqdm(total=total, desc=self._count(), disable=not shown, bar_format=FORM, smoothing=0)
 
@@ -57,6 +58,12 @@ class Bar:
         self.finished.add(name)
         self._show()
 
+    def note(self, text: str) -> None:
+        """Something about all of them, in place of the names of those that are on; empty: nothing any more."""
+        if text != self.noted:
+            self.noted = text
+            self._show()
+
     def _show(self) -> None:
         shares = dict(self.shares)  # reports come in another thread
         done = sum(self.jobs[name].cost for name in self.finished)
@@ -64,7 +71,7 @@ class Bar:
         texts = [self.jobs[name].name for name in list(shares)[:NAMED]]
         texts += [f"{len(shares) - NAMED} more"] * (len(shares) > NAMED)
         self.bar.set_description_str(self._count(), refresh=False)
-        self.bar.set_postfix_str("now " * bool(texts) + "; ".join(texts), refresh=False)
+        self.bar.set_postfix_str(self.noted or "now " * bool(texts) + "; ".join(texts), refresh=False)
         self.bar.refresh()
 
     def _count(self) -> str:

@@ -2,22 +2,24 @@
 
 import gc
 import logging
+import math
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import dask
-from dask.distributed import Client, LocalCluster, as_completed, get_worker
+from dask.distributed import Client, LocalCluster, get_worker
 from dask.system import CPU_COUNT
 from tqdm import tqdm
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.registry import adopt, packed_for
+from sparcl_lite.runs.cluster import SchedulerLost, finished, quiet, reason
 from sparcl_lite.runs.job import Job, OutOfTime, job_of, kind_named
 from sparcl_lite.runs.progress import Bar, listening
 from sparcl_lite.runs.run import default_store, open_store, run
@@ -35,6 +37,7 @@ WORKER_ENVIRONMENT = {
 
 
 CONNECT_SECONDS = 10  # after which a scheduler that has not answered is given up
+TOPIC = "sparcl-lite-progress"  # of all sweeps on a scheduler: those that ask for one run share its task
 
 
 class SweepError(KitError):
@@ -58,7 +61,8 @@ def sweep(
     Jobs that may share the machine run on Dask, one thread per worker. `scheduler` is the address of a running
     scheduler, whose workers may be on other machines: results come back to this process and are kept in its store. A
     run whose worker dies is tried again from its last checkpoint. The other jobs run in this process, one after the
-    other. Raises `SweepError` when some jobs failed for good, after the others have finished.
+    other. Raises `SweepError` when some jobs failed for good or their scheduler was lost, after the others have
+    finished; `progress` also tells each failure when it happens.
     """
     until = {} if minutes is None else {"until": time.time() + 60 * minutes}
     jobs, store = [replace(job_of(job), **until) for job in jobs], open_store(store)
@@ -68,18 +72,37 @@ def sweep(
     if len(shared) == 1 and not scheduler:
         shared = []
     alone = [job for job in missing if job not in shared]
-    failures = []
+    errors = {}
     for job, outcome in _all(shared, alone, store, scheduler, workers, progress):
         if isinstance(outcome, OutOfTime):
             continue
         if isinstance(outcome, Exception):
-            failures.append((f"{job.name} ({job.config.key}): {_reason(outcome)}", outcome))
+            errors[f"{job.name} ({job.config.key})"] = outcome
+            if progress and len(missing) > 1 and not isinstance(outcome, SchedulerLost):
+                tqdm.write(f"failed: {job.name} ({job.config.key}): {reason(outcome)}", file=sys.stderr)
         else:
             found[job.id] = outcome
-    if failures:
-        reasons = "; ".join(text for text, _ in failures)
-        raise SweepError(f"{len(failures)} of {len(missing)} runs failed: {reasons}") from failures[0][1]
+    if errors:
+        raise SweepError(_told(errors, len(missing), scheduler)) from next(iter(errors.values()))
     return [found[job.id] for job in jobs]
+
+
+def _told(errors: dict[str, Exception], count: int, scheduler: str | None) -> str:
+    """Which of `count` runs failed and why, a reason that several have once, and how many were lost on the way."""
+    runs, texts = defaultdict(list), []
+    for name, error in errors.items():
+        runs[None if isinstance(error, SchedulerLost) else reason(error)].append(name)
+    lost = len(runs.pop(None, []))
+    if runs:
+        told = "; ".join(f"{', '.join(names)}: {why}" for why, names in runs.items())
+        texts.append(f"{len(errors) - lost} of {count} runs failed: {told}")
+    if lost:
+        where = f" at {scheduler}" if scheduler else ""
+        texts.append(
+            f"{lost} of {count} runs are unfinished: the Dask scheduler{where} has stopped, or cannot be reached any "
+            "more; the same call goes on with them"
+        )
+    return "; ".join(texts)
 
 
 def _all(
@@ -112,61 +135,72 @@ def _on_workers(client: Client, jobs: list[Job], store: Store, progress: bool) -
     for job in jobs if progress else []:
         if who := store.owner(job.config):
             print(f"{job.name}: trained by {who}; its result is awaited", file=sys.stderr)
-    topic = f"progress-{uuid4().hex}"
     # Once, whatever the number of runs; as a task, which is done again where a worker dies with its result.
     sent = {each: client.submit(bytes, each) for each in set(packed.values())}
     futures = {
         client.submit(
             _work,
             job.kind,
-            {"config": job.config.model_dump(), "until": job.until, "topic": topic},
+            {"config": job.config.model_dump(), "until": job.until, "topic": TOPIC},
             root,
             sent[packed[job.id]],
-            key="-".join(job.id),
+            key=_task(job),
             pure=False,
         ): job
         for job in sorted(jobs, key=lambda job: -job.cost)
     }
     with Bar(jobs, progress) as bar:
-        client.subscribe_topic(topic, lambda event: bar.update(*event[1]))
-        for future in as_completed(futures):
-            yield futures[future], _outcome(future, futures[future], store)
-            bar.finish(future.key)
-        client.unsubscribe_topic(topic)
+        client.subscribe_topic(TOPIC, lambda event: bar.update(*event[1]))
+        for future in finished(client, futures, min(job.until for job in jobs), bar.note):
+            job = futures.pop(future)
+            outcome = _outcome(future, job, store)
+            yield job, outcome
+            if not isinstance(outcome, SchedulerLost):
+                bar.finish("-".join(job.id))
+        left = OutOfTime("no worker came in time") if client.status == "running" else SchedulerLost()
+        yield from ((job, left) for job in futures.values())
+
+
+def _task(job: Job) -> str:
+    """The name of a job's task: that of a run, so that two sweeps on a scheduler do it once, and its limit of time."""
+    return "-".join([*job.id, *([] if job.until == math.inf else [f"{job.until:.0f}"])])
 
 
 def _work(kind: str, given: dict, root: str, registered: bytes) -> str:
     """What a worker does; plain values in and out, so that versions of this package may differ a little.
 
     `registered` is what the run needs of what a user registered in the process that asks (`packed_for`). A worker that
-    cannot write to `root`, because it is on another machine, uses its own default store. How far it is goes to
-    the topic given.
+    cannot write to `root`, because it is on another machine, uses its own default store, or else the folder of its
+    temporary files. How far it is goes to the topic given.
     """
     adopt(registered)
-    store = Store(root)
-    try:
-        store.check_usable(needed_bytes=0)
-    except KitError:
-        store = Store(default_store())
+    worker = get_worker()
+    store = _usable(root, default_store(), Path(worker.local_directory, "store"))
     config = kind_named(kind).config_type.model_validate(given["config"])
-    job, worker = job_of(config, until=given["until"]), get_worker()
+    job = job_of(config, until=given["until"])
     with listening(lambda share: worker.log_event(given["topic"], ("-".join(job.id), share))):
         return run(job, store=store).model_dump_json()
+
+
+def _usable(*places: Path | str) -> Store:
+    """The store of the first place that can be written to. Raises `KitError` where the last one cannot."""
+    *others, last = map(Store, places)
+    for store in others:
+        with suppress(KitError):
+            store.check_usable(needed_bytes=0)
+            return store
+    last.check_usable(needed_bytes=0)
+    return last
 
 
 def _outcome(future: Any, job: Job, store: Store) -> Any:
     try:
         result = job.result_type.model_validate_json(future.result())
     except Exception as error:  # whatever a worker raised, or the loss of the worker itself
-        return error
+        return SchedulerLost() if future.cancelled() else error
     if not store.path(job.config).exists():
         store.put(result)
     return result
-
-
-def _reason(error: Exception) -> str:
-    text = (str(error).splitlines() or [""])[0]
-    return text if isinstance(error, KitError) else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _connected(scheduler: str) -> Client:
@@ -183,7 +217,7 @@ def _connected(scheduler: str) -> Client:
 @contextmanager
 def _client(scheduler: str | None, workers: int) -> Iterator[Client]:
     if scheduler:
-        with _connected(scheduler) as client:
+        with quiet(), _connected(scheduler) as client:
             yield client
         return
     with script_hidden():
