@@ -32,6 +32,7 @@ from sparcl_lite.methods.base import Method
 from sparcl_lite.models import Network, layout_of
 from sparcl_lite.paths import replacing
 from sparcl_lite.registry import DATASETS, METHODS
+from sparcl_lite.threads import using_threads
 from sparcl_lite.training import Trainer
 
 ENTRIES = 2000  # of a masked weight that stands in for a larger one: densities are multiples of 1/2000
@@ -107,6 +108,7 @@ def _code() -> str:
     return digest.hexdigest()[:16]
 
 
+@using_threads(1)  # of tensors this small more threads take several times the processor's time
 def _made(config: RunConfig) -> Plan:
     trainer = _DryTrainer(config)
     for number in range(len(trainer.phases)):

@@ -28,6 +28,7 @@ from sparcl_lite.models import build
 from sparcl_lite.planning import planned, training_memory
 from sparcl_lite.registry import DATASETS, METHODS, STRATEGIES
 from sparcl_lite.sparsity import RigL, SparCL, StaticMask
+from sparcl_lite.threads import using_threads
 from sparcl_lite.training import Trainer
 
 DIGITS = load("digits")
@@ -362,3 +363,17 @@ def test_a_plan_needs_no_folder_to_be_kept_in(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "file"))
     assert planned(paper("er", lr=0.0303)).steps > 0
+
+
+def test_planning_takes_one_thread_and_leaves_the_others_as_they_were(monkeypatch):
+    seen, train_epoch = set(), planning._DryTrainer.train_epoch
+
+    def noting(*given):
+        seen.add(torch.get_num_threads())
+        return train_epoch(*given)
+
+    monkeypatch.setattr(planning._DryTrainer, "train_epoch", noting)
+    with using_threads(2):
+        planning._made(RunConfig(profile="smoke", method="er"))
+        assert torch.get_num_threads() == 2
+    assert seen == {1}

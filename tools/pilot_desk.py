@@ -22,7 +22,7 @@ from sparcl_lite import RunConfig, SparCL, Store, sweep
 from sparcl_lite.data.sources import Dataset, load
 from sparcl_lite.measure.statistics import paired_interval, seeds_to_decide
 from sparcl_lite.planning import planned
-from sparcl_lite.runs.run import using_threads
+from sparcl_lite.threads import using_threads
 from sparcl_lite.training import Trainer
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ from sparcl_lite.measure.memory import PeakMemory
 from sparcl_lite.papers.clfd.frontier import family_of, frontier
 from sparcl_lite.planning import planned
 from sparcl_lite.runs.result import environment
-from sparcl_lite.runs.run import using_threads
+from sparcl_lite.threads import using_threads
 from sparcl_lite.training import Trainer
 
 MODULE = "sparcl_lite.bench.cost"  # this one, whose `measure` a fresh process calls

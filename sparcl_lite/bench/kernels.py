@@ -20,7 +20,7 @@ from sparcl_lite.engine.kernels.simd import WIDTH
 from sparcl_lite.engine.layers import NO_SUMS, PRODUCTS, SparseLayer, tiles
 from sparcl_lite.engine.passes import Pass
 from sparcl_lite.runs.result import environment
-from sparcl_lite.runs.run import using_threads
+from sparcl_lite.threads import using_threads
 
 REPEATS = 7
 BLOCKS = (16, 32, 64)  # samples

@@ -12,7 +12,7 @@ from sparcl_lite.config import RunConfig
 from sparcl_lite.measure.memory import PeakMemory
 from sparcl_lite.papers.lightcl.tables import table1
 from sparcl_lite.runs.result import environment
-from sparcl_lite.runs.run import using_threads
+from sparcl_lite.threads import using_threads
 from sparcl_lite.training import Trainer
 
 ROWS = ("sgd", "er-15", "der++-15", "sparcl-der++-0.90-15", "freeze", "lightcl-15", "lightcl-0.90-15")

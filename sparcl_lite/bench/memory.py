@@ -11,7 +11,7 @@ from sparcl_lite.bench.workload import CHANNELS, Workload
 from sparcl_lite.measure.flops import measured_costs
 from sparcl_lite.measure.memory import FLOAT_BYTES, PeakMemory
 from sparcl_lite.runs.result import environment
-from sparcl_lite.runs.run import using_threads
+from sparcl_lite.threads import using_threads
 
 STEPS = 3
 MODULE = "sparcl_lite.bench.memory"  # this one, whose `measure` a fresh process calls

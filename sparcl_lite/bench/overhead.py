@@ -12,9 +12,9 @@ from sparcl_lite.data.sources import Dataset, Split
 from sparcl_lite.data.streams import steps_per_epoch
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.registry import DATASETS
-from sparcl_lite.runs.run import using_threads
 from sparcl_lite.sparsity import SparCL
 from sparcl_lite.sparsity.schedule import stage_epochs
+from sparcl_lite.threads import using_threads
 from sparcl_lite.training import Trainer
 
 

@@ -14,7 +14,7 @@ from sparcl_lite.bench.workload import Workload
 from sparcl_lite.engine.layers import SparseLayer
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.runs.result import environment
-from sparcl_lite.runs.run import using_threads
+from sparcl_lite.threads import using_threads
 
 PARTS = ("convolutions, forward", "convolutions, backward", "update", "between")
 FORWARD, BACKWARD, UPDATE, BETWEEN = PARTS

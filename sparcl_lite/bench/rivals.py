@@ -26,7 +26,7 @@ from sparcl_lite.errors import KitError
 from sparcl_lite.measure.memory import PeakMemory
 from sparcl_lite.models import ResNet
 from sparcl_lite.runs.result import environment
-from sparcl_lite.runs.run import using_threads
+from sparcl_lite.threads import using_threads
 
 LEVELS = (0.75, 0.9, 0.95, 0.99)  # shares of zero weights
 TASKS = ("convolution", "linear", "network")

@@ -16,7 +16,7 @@ from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.masks import prunable_weights
 from sparcl_lite.models import Network
 from sparcl_lite.runs.result import environment
-from sparcl_lite.runs.run import using_threads
+from sparcl_lite.threads import using_threads
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 LR = 0.01

@@ -10,7 +10,7 @@ from sparcl_lite.bench.step import LAYOUTS, dense_steps, sparse_step
 from sparcl_lite.bench.timing import alternating, median_ratio
 from sparcl_lite.bench.workload import Workload
 from sparcl_lite.runs.result import environment
-from sparcl_lite.runs.run import using_threads
+from sparcl_lite.threads import using_threads
 
 SPARSITIES = (0.5, 0.75, 0.9, 0.95, 0.99)
 

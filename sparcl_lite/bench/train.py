@@ -8,8 +8,8 @@ from sparcl_lite.bench.overhead import random_images
 from sparcl_lite.bench.timing import median_ratio
 from sparcl_lite.config import RunConfig
 from sparcl_lite.runs.result import environment
-from sparcl_lite.runs.run import using_threads
 from sparcl_lite.sparsity import SparCL
+from sparcl_lite.threads import using_threads
 from sparcl_lite.training import Trainer
 
 WARM_UP = 2  # steps of an epoch

@@ -206,7 +206,7 @@ def _serve(pipe: Connection) -> None:
 
 
 def _compute(pipe: Connection, kind: str, given: dict[str, Any], packed: bytes, root: str) -> None:
-    from sparcl_lite.runs.run import using_threads
+    from sparcl_lite.threads import using_threads
 
     try:
         if packed:

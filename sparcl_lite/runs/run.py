@@ -3,14 +3,12 @@
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sparcl_lite.late import torch
 from sparcl_lite.runs.job import job_of
 from sparcl_lite.runs.store import Store
+from sparcl_lite.threads import using_threads
 
 #: Numbers of threads, PyTorch's seeding and peak memory belong to a whole process: its threads compute one at a time.
 _COMPUTING = threading.Lock()
@@ -58,14 +56,3 @@ def run(
                 found = job.compute(store, progress)
             store.put(found)
     return found
-
-
-@contextmanager
-def using_threads(count: int) -> Iterator[None]:
-    """So many of PyTorch's threads inside; afterwards as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
