@@ -20,12 +20,14 @@ def frequency_keep(counts: Tensor, similarity: Tensor, mix: float, shift: float 
 
     Pf = mix exp(-F[y-] / max F[y-] S / s[y-]) + (1 - mix) (1 - exp(-F[y+] / max F[y+] s[y+] / S)), with the counts F
     ``(classes, features)`` and the similarities s ``(classes,)`` of earlier classes, y- the least and y+ the most
-    similar one, S the mean of s.
+    similar one, S the mean of s. Where cosines are negative the formula can give any number: what is above 1 is 1, and
+    what is below 0 or undefined is 0.
     """
     s = similarity + shift
     least, most = (counts[place] / counts[place].max().clamp_min(1) for place in (s.argmin(), s.argmax()))
     avoided = torch.exp(-least * s.mean() / s.min())
-    return mix * avoided + (1 - mix) * (1 - torch.exp(-most * s.max() / s.mean()))
+    kept = mix * avoided + (1 - mix) * (1 - torch.exp(-most * s.max() / s.mean()))
+    return kept.nan_to_num(0.0).clamp(0, 1)
 
 
 def semantic_keep(counts: Tensor, strength: float) -> Tensor:

@@ -108,6 +108,14 @@ def test_frequency_dropout_by_hand():
     torch.testing.assert_close(shifted, torch.tensor(expected))
 
 
+@pytest.mark.parametrize("similarity", [[-0.5, 0.4], [-1e-8, 0.6], [0.0, 0.3], [-0.3, 0.3], [-0.6, -0.2]])
+def test_with_negative_cosines_probabilities_stay_between_zero_and_one(similarity):
+    counts = torch.tensor([[8.0, 4.0, 0.0, 2.0], [0.0, 5.0, 10.0, 1.0]])
+    keep = frequency_keep(counts, torch.tensor(similarity), mix=0.5)
+    assert ((keep >= 0) & (keep <= 1)).all()
+    assert keep.max() > 0
+
+
 def test_semantic_dropout_by_hand():
     counts = torch.tensor([[8.0, 4.0, 0.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
     expected = [[1 - exp(-2 * f / 8) for f in (8, 4, 0, 2)], [0, 0, 0, 0]]
