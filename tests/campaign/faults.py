@@ -1,10 +1,14 @@
 """Faults that are no kills: a full disk, a read-only store, no locks, a clock set back, other versions."""
 
+import ctypes
 import errno
 import fcntl
 import json
 import os
 import resource
+import shutil
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,15 +30,19 @@ from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
 
 NOBODY = 65534
+NEW_MOUNTS = 0x00020000  # CLONE_NEWNS of Linux
 
 
 def faults(folder: Path, tally: Tally, *, count: int, seed: int) -> None:
     """Every kind of fault, `count` times, each in a store of its own."""
     rng, reference = Random(seed), Reference(folder / "undisturbed", seed)
     kinds = {
-        "full disk": full_disk, "read-only store": read_only, "no locks": no_locks, "clock set back": clock_set_back,
-        "two versions": two_versions, "checkpoint of an older version": older_checkpoint,
+        "full disk": full_disk, "small file system": small_file_system, "read-only store": read_only,
+        "no locks": no_locks, "clock set back": clock_set_back, "two versions": two_versions,
+        "checkpoint of an older version": older_checkpoint,
     }  # fmt: skip
+    if not can_mount():
+        del kinds["small file system"]
     for name, fault in kinds.items():
         for turn in range(count):
             place = folder / f"{name}-{turn}".replace(" ", "-")
@@ -71,24 +79,61 @@ def _compare(diary: Path, store: Store, reference: Reference) -> None:
 
 def full_disk(diary: Path, place: Path, reference: Reference, draw: int) -> None:
     """No file may grow beyond a number of bytes, as on a disk that is full there: one line, and a sound store."""
-    store, refused = Store(place / "store"), 0
+    store = Store(place / "store")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for config in reference.runs:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(10 ** Random(draw).uniform(0, 4.5)), hard))
-        try:
-            found = victims.numbers(run(config, store=store))
-        except KitError as error:
-            refused += 1
-            message = str(error)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-            if "\n" in message or "cannot be" not in message:
-                victims.note(diary, f"wrong {message}")
-        else:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-            if found != reference.numbers[config.key]:
-                victims.note(diary, f"wrong {config.key} has other numbers")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        said = _finishes_or_refuses(config, store, reference)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        victims.note(diary, said)
     _compare(diary, store, reference)
+
+
+def small_file_system(diary: Path, place: Path, reference: Reference, draw: int) -> None:
+    """A file system in memory becomes full but for some bytes when a file of it is opened, then has room again."""
+    store, rng = Store(place / "store"), Random(draw)
+    ballast, spare, opened = store.root / "ballast", rng.randrange(200_000), [rng.randint(1, 25)]
+    store.root.mkdir()
+    _mount(store.root, "size=80m")
+
+    def fill(event: str, arguments: tuple) -> None:
+        if event == "open" and str(arguments[0]).startswith(str(store.root)):
+            opened[0] -= 1
+            if not opened[0]:
+                ballast.write_bytes(bytes(shutil.disk_usage(store.root).free - spare))
+                victims.note(diary, "full")
+
+    sys.addaudithook(fill)
+    for config in reference.runs:
+        victims.note(diary, _finishes_or_refuses(config, store, reference))
+    ballast.unlink(missing_ok=True)
+    _compare(diary, store, reference)
+
+
+def can_mount() -> bool:
+    """Whether this process may mount file systems that only it sees: on Linux, as root."""
+    if os.getuid() or not (shutil.which("unshare") and shutil.which("mount")):
+        return False
+    return not subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode
+
+
+def _mount(folder: Path, options: str) -> None:
+    """Mount a file system in memory that ends with this process."""
+    if ctypes.CDLL(None, use_errno=True).unshare(NEW_MOUNTS):
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+
+
+def _finishes_or_refuses(config: object, store: Store, reference: Reference) -> str:
+    """A run on a disk that may be full: it has the right numbers, or says in one line what cannot be done."""
+    try:
+        found = victims.numbers(run(config, store=store))
+    except KitError as error:
+        message = str(error)
+        clear = "\n" not in message and ("cannot be" in message or "MiB free, but" in message)
+        return f"{'refused' if clear else 'wrong'} {message}"
+    return "finished" if found == reference.numbers[config.key] else f"wrong {config.key} has other numbers"
 
 
 def read_only(diary: Path, place: Path, reference: Reference, draw: int) -> None:
