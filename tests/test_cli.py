@@ -141,6 +141,13 @@ def test_claims_as_json_and_as_a_table(call, tmp_path):
     assert not (tmp_path / "empty").exists()
 
 
+def test_a_terminal_says_that_claims_take_a_while(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # stands for a terminal
+    _, out, err = call("claims", "--store", tmp_path / "empty", "--json")
+    assert "judging the claims" in "".join(err)
+    json.loads(out)
+
+
 def test_a_table_of_stored_runs(call, tmp_path):
     assert call(*RUN, "--store", tmp_path / "s", "--set", "buffer_size=500", "--set", "sparse.sparsity=0.75")[0] == 0
     for form, start in ((["--json"], "["), (["--markdown"], "| method"), ([], "Paper")):

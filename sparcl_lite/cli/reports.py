@@ -63,9 +63,13 @@ def claims(
 
     Example: sparcl-lite claims --json
     """
+    from rich.console import Console
+
     from sparcl_lite.papers.registry import judged as judged_claims
 
-    judged = judged_claims(store_with_evidence(store), profile=profile, dataset=dataset or "", seeds=seeds)
+    waiting = "judging the claims; the first time takes half a minute"
+    with Console(stderr=True).status(waiting):
+        judged = judged_claims(store_with_evidence(store), profile=profile, dataset=dataset or "", seeds=seeds)
     if as_json:
         print(json.dumps([entry.report() for entry in judged], indent=1))
         return
