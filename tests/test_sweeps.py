@@ -181,6 +181,15 @@ def test_a_failing_run_costs_only_itself(tmp_path, scheduler, monkeypatch, alone
     assert len(list(store.results())) == len(others)
 
 
+def test_absent_images_are_fetched_here_once_before_workers_begin(tmp_path, no_cluster, monkeypatch, capsys):
+    monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setattr(download.pooch.HTTPDownloader, "__call__", no_network)
+    failing = [tiny(dataset="cifar100", seed=seed) for seed in range(2)]
+    with pytest.raises(SweepError, match=r"2 of 2 runs failed: .+, seed 0 .+, seed 1 .+: cifar100 is not available"):
+        sweep(failing, store=tmp_path / "store", progress=False)
+    assert capsys.readouterr().err.splitlines() == [f"cifar100 is not in {tmp_path / 'nothing'}: fetching it"]
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere.invalid:8786", "gopher://here", "x"])
 def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, address):
     assert sweeps.CONNECT_SECONDS <= 10

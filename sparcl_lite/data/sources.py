@@ -8,6 +8,7 @@ Tasks, batches and augmentation are the business of `streams`.
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -79,6 +80,14 @@ def fetch(name: str, data_dir: Path | None = None) -> Path:
     if name == "digits":
         return Path(str(files("sklearn.datasets") / "data" / "digits.csv.gz"))
     return BUNDLE if name == "fashion-mnist" else cache_of(name, directory)
+
+
+def fetch_absent(name: str, data_dir: Path | None = None) -> None:
+    """Fetch what `load` would have to download or to unpack, and say so; else nothing is read. Raises as `load`."""
+    directory = _directory(data_dir)
+    if name in SOURCES and not cache_of(name, directory).is_file():
+        print(f"{name} is not in {directory}: fetching it", file=sys.stderr)
+        fetch(name, directory)
 
 
 def verify(name: str, data_dir: Path | None = None) -> str:

@@ -111,6 +111,11 @@ class Job(ABC):
         return 2**20
 
     @property
+    def dataset(self) -> str:
+        """The data set that has to be on the machine; empty: none."""
+        return ""
+
+    @property
     def out_of_time(self) -> bool:
         """Whether `until` has passed."""
         return time.time() >= self.until

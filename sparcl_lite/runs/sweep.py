@@ -17,6 +17,7 @@ from dask.distributed import Client, LocalCluster, get_worker
 from dask.system import CPU_COUNT
 from tqdm import tqdm
 
+from sparcl_lite.data.sources import fetch_absent
 from sparcl_lite.errors import KitError
 from sparcl_lite.registry import adopt, packed_for
 from sparcl_lite.runs.cluster import SchedulerLost, finished, quiet, reason
@@ -109,11 +110,24 @@ def _all(
     shared: list[Job], alone: list[Job], store: Store, scheduler: str | None, workers: int | None, progress: bool
 ) -> Iterator[tuple[Job, Any]]:
     """Each job with its result, or with the error in its place; first those that share the machine."""
+    if not scheduler:
+        for job, error in _without_data(shared):
+            shared = [other for other in shared if other is not job]
+            yield job, error
     if shared:
         store.check_usable(needed_bytes=len(shared) * 2**16)
         with _client(scheduler, workers or min(CPU_COUNT, len(shared))) as client:
             yield from _on_workers(client, shared, store, progress)
     yield from _one_by_one(alone, store, progress)
+
+
+def _without_data(jobs: list[Job]) -> Iterator[tuple[Job, KitError]]:
+    """Jobs whose data set cannot be had; the others' is here afterwards: workers would fetch it unseen."""
+    for name in {job.dataset: None for job in jobs if job.dataset}:
+        try:
+            fetch_absent(name)
+        except KitError as error:
+            yield from ((job, error) for job in jobs if job.dataset == name)
 
 
 def _one_by_one(jobs: list[Job], store: Store, progress: bool) -> Iterator[tuple[Job, Any]]:

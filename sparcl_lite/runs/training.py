@@ -30,6 +30,11 @@ class Training(Job):
         return ", ".join([*parts, config.dataset])
 
     @property
+    def dataset(self) -> str:
+        """The one that it trains on."""
+        return self.config.dataset
+
+    @property
     def cost(self) -> float:
         """FLOPs."""
         from sparcl_lite.measure.flops import paper_flops
