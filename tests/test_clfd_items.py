@@ -6,6 +6,7 @@ import pytest
 from sparcl_lite.config import PROFILES
 from sparcl_lite.papers.claims import claims
 from sparcl_lite.papers.clfd.experiments import EXPERIMENTS
+from sparcl_lite.papers.clfd.figures import with_and_without
 from sparcl_lite.papers.clfd.tables import ablation, gain_of_sparcl, tables
 from sparcl_lite.papers.differences import printed_difference
 from sparcl_lite.papers.judge import judge
@@ -120,3 +121,18 @@ def test_without_the_row_on_all_data_sparsity_and_fewer_data_are_one_part():
     parts = attribution(gains(**{"dense": 30.0, "dense+mask": 29.0, "sparse+mask": 28.0}))
     assert [*parts["difference"]] == [-2.0, -1.0, -1.0]
     assert parts.attrs["verdict"].endswith("neither the masked loss nor sparsity and fewer data")
+
+
+@pytest.mark.parametrize(
+    ("counts", "title"),
+    [
+        ((), "here: smoke, digits, no runs"),
+        ((1, 1), "here: smoke, digits, n 1"),
+        ((2, 3), "here: smoke, digits, n 2 to 3 (95 %)"),
+    ],
+)
+def test_the_figure_says_what_its_own_runs_are_of(counts, title):
+    counts = dict(zip(["er-50", "clfd-er-50"], counts, strict=False))
+    runs = [{"row": row, "class_il": 20.0 + n} for row, count in counts.items() for n in range(count)]
+    figure, _ = with_and_without(tables(profile="smoke"), pd.DataFrame(runs, columns=["row", "class_il"]))
+    assert [ax.get_title() for ax in figure.axes] == ["paper, cifar10 (± std)", title]

@@ -25,7 +25,8 @@ def with_and_without(
     figure, axes = plt.subplots(
         1, 2, figsize=(6.6, 0.36 * len(pairs) + 1.1), layout="constrained", sharex=True, sharey=True
     )
-    for ax, source, title in zip(axes, ("paper", "ours"), ("paper, CIFAR-10 (± std)", "this kit (95 %)"), strict=True):
+    titles = f"paper, {column} (± std)", _ours(experiment, frame)
+    for ax, source, title in zip(axes, ("paper", "ours"), titles, strict=True):
         for y, row in zip(range(0, -len(pairs), -1), pairs, strict=True):
             shown = points[(points["source"] == source) & (points["pair"] == row.id)]
             colour = colour_of(row.values["method"])
@@ -43,6 +44,18 @@ def with_and_without(
     ours = points.loc[points["source"] == "ours", "class_il"]
     axes[0].set_xlim(left=0, right=min(100, max(70, ours.max() + 15)) if len(ours) else None)
     return figure, points
+
+
+def _ours(experiment: Experiment, frame: pd.DataFrame) -> str:
+    """What our runs are of: profile, data set, and how many there are a row."""
+    config = experiment.configs(experiment.rows[0], 1)[0]
+    here = f"here: {config.profile}, {config.dataset}"
+    counts = frame.groupby("row").size() if len(frame) else []
+    if not len(counts):
+        return f"{here}, no runs"
+    few, many = counts.min(), counts.max()
+    number = f"n {few}" if few == many else f"n {few} to {many}"
+    return f"{here}, {number}{' (95 %)' if few > 1 else ''}"
 
 
 def _both(experiment: Experiment, frame: pd.DataFrame, row: Row, column: str) -> list[dict]:
