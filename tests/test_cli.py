@@ -339,6 +339,7 @@ def test_a_wrong_value_of_a_notebook_parameter(call, tmp_path, arguments, parts)
     for part in parts:
         assert part in line
     assert not list((tmp_path / "out").rglob("store/*.json"))
+    assert not (tmp_path / "out" / "report").exists()  # nothing is built before it is known
 
 
 def test_the_installed_program_ends_quietly_when_interrupted(tmp_path):

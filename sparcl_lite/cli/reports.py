@@ -91,7 +91,7 @@ def reproduce(
 ) -> None:
     """Train, run every notebook headless, write report/index.html and figures/, print the scoreboard of claims.
 
-    The report is there from the start, and grows with each notebook. The last line says how many cells agree with the
+    The report is there after the first notebook, and grows with each. The last line says how many cells agree with the
     committed runs of the same seed.
 
     Example: sparcl-lite reproduce quickstart --profile smoke

@@ -76,7 +76,9 @@ def _reason(error: Any) -> str:
 
 
 def reproduce(notebooks: list[Path], folder: Path, common: dict[str, Any], chosen: dict[str, Any]) -> Iterator[int]:
-    """Execute every notebook into `folder`; yields how many are done, from 0 on, and says how long the others may take.
+    """Execute every notebook into `folder`; yields how many are done before each but the first.
+
+    Says how long the others may take.
 
     Every notebook gets those of the `common` parameters that it has, and all of the `chosen` ones; they stand in the
     parameters cell of what is written.
@@ -84,8 +86,9 @@ def reproduce(notebooks: list[Path], folder: Path, common: dict[str, Any], chose
     for notebook in notebooks:  # before the first of them trains
         check_names(notebook, chosen)
     start, runs = time.monotonic(), [about(notebook).runs + 1 for notebook in notebooks]
-    yield 0
     for number, notebook in enumerate(notebooks):
+        if number:
+            yield number
         passed = (time.monotonic() - start) / 60
         left = f", about {passed * sum(runs[number:]) / sum(runs[:number]):.0f} left" if number else ""
         print(f"[{number + 1}/{len(notebooks)}] {notebook.stem}, {passed:.0f} minutes so far{left}", file=sys.stderr)
@@ -97,7 +100,6 @@ def reproduce(notebooks: list[Path], folder: Path, common: dict[str, Any], chose
             if "parameters" in cell.metadata.get("tags", []):
                 cell.source = with_parameters(cell.source, parameters)
         nbformat.write(page, executed)
-        yield number + 1
 
 
 def render(notebooks: list[Path]) -> None:
