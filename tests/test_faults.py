@@ -129,6 +129,16 @@ def test_the_form_of_a_state_is_its_names_types_and_shapes():
 # -- packing and listing
 
 
+def test_packing_drops_the_checkpoint_of_a_process_that_was_killed_after_its_result(tmp_path):
+    store, config = Store(tmp_path / "store"), config_of()
+    store.put(result_of(config))
+    store.save_checkpoint(config, {"epoch": 3})
+    store.save_checkpoint(config_of(seed=1), {"epoch": 2})  # of a run that is not finished
+    store.pack()
+    assert store.load_checkpoint(config) is None
+    assert store.load_checkpoint(config_of(seed=1)) == {"epoch": 2}
+
+
 def test_packing_moves_results_into_one_file_and_changes_none(tmp_path):
     store, results = Store(tmp_path), [result_of(config_of(seed=seed)) for seed in range(3)]
     for result in results:

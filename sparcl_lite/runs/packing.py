@@ -41,6 +41,8 @@ def pack(root: Path, kinds: Iterable[type[Job]]) -> int:
         for path, state in moved.items():
             with suppress(FileNotFoundError):
                 if os.path.samestat(path.stat(), state):  # else it was written anew meanwhile
+                    checkpoint = path.parent / "checkpoints" / f"{path.stem}.pt"
+                    checkpoint.unlink(missing_ok=True)  # of a process that was killed before it could
                     path.unlink()
     return len(moved)
 
