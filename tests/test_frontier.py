@@ -12,7 +12,7 @@ from sparcl_lite.papers.clfd.tables import tables
 from sparcl_lite.papers.measured import ROUNDS, benchmarks, cost_rounds
 from sparcl_lite.papers.registry import judge_claims
 from sparcl_lite.papers.sparcl.tables import table1
-from sparcl_lite.report.budget import answer, costs_table
+from sparcl_lite.report.budget import answer, costs_table, goal
 from sparcl_lite.report.figures import pareto
 from sparcl_lite.runs.benchmark import Measurement
 from sparcl_lite.runs.store import Store
@@ -92,6 +92,20 @@ def test_what_to_train_on_a_budget():
     assert [*within(table, 70, 80)["family"]] == [
         "clfd-er", "clfd-sparcl-er-0.90", "sparcl-er-0.90", "clfd-sparcl-er-0.90-less"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("faster", "low", "high", "outcome"),
+    [(11.9, 1.0, 2.0, "not reached"), (12.1, 0.0, 2.0, "reached"), (12.1, -1.0, 2.0, "inconclusive"),
+     (12.1, -2.0, -1.0, "not reached")],
+)  # fmt: skip
+def test_the_goal_is_reached_by_the_interval_of_a_fast_row(faster, low, high, outcome):
+    table, fast = found(), found()["family"] == "clfd-sparcl-er-0.90-less"
+    table["seconds_saved"] = np.where(fast, faster, 2.0)
+    table.loc[fast, ["difference", "difference_low", "difference_high"]] = (low + high) / 2, low, high
+    said = goal(table)
+    assert said.startswith(f"12x faster than dense ER and not less accurate: {outcome}. CLFD-SparCL-ER 0.90, 60%")
+    assert said.endswith(f"Class-IL differs by {(low + high) / 2:+.1f} ± {(high - low) / 2:.1f} points, n 2.")
 
 
 def test_the_table_and_the_figure_show_every_row():

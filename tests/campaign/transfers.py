@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import os
 import pickle
 import subprocess
 import sys
@@ -115,6 +116,7 @@ def _server(content: bytes) -> Iterator[str]:
         server.shutdown()
 
 
+HERE = Path(__file__).parents[1], Path(__file__).parents[2]  # of this package and of the kit, wherever a kernel works
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -171,7 +173,9 @@ def notebooks(folder: Path, tally: Tally, *, count: int, seed: int) -> None:
 def _execute(store: Path, seed: int) -> subprocess.Popen:
     output = store.with_name(f"{store.name}-{time.monotonic_ns()}.ipynb")
     command = [sys.executable, "-c", SCRIPT, store.parent / "notebook.ipynb", output, store, seed]
-    return subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    found = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, HERE))}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([*map(str, command)], env=found, **pipes)
 
 
 def _kernels(process: subprocess.Popen) -> list[psutil.Process]:
