@@ -84,9 +84,12 @@ class ReservoirBuffer:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Take over a state of `state_dict`."""
-        self.seen = state["seen"]
-        self.images, self.labels, self.logits = state["images"], state["labels"], state["logits"]
+        """Take over a state of `state_dict`. Raises ValueError where its arrays are not those of such a buffer."""
+        arrays = state["images"], state["labels"], state["logits"]
+        shapes = [() if array is None else tuple(array.shape) for array in arrays]
+        if any(shapes) and [(len(shape), shape[:1]) for shape in shapes] != [(n, (self.capacity,)) for n in (4, 1, 2)]:
+            raise ValueError(f"a buffer of {self.capacity} samples cannot have arrays of shapes {shapes}")
+        self.seen, (self.images, self.labels, self.logits) = state["seen"], arrays
 
     def _allocate(self, *columns: Tensor) -> None:
         empty = [torch.zeros(self.capacity, *c.shape[1:], dtype=c.dtype, device=self.device) for c in columns]

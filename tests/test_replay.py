@@ -1,5 +1,6 @@
 """The reservoir against a one-by-one reference, and its uniformity."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,3 +116,14 @@ def test_an_empty_buffer_has_neither_length_nor_bytes():
     assert len(twin) == 2
     assert twin.nbytes() == 4 * (4 + 8 + 12)  # uint8 pixels, int64 label, three float32 logits
     assert twin.images.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "logits"])
+def test_arrays_of_another_buffer_are_refused(name):
+    """A checkpoint of another version may have them: the run starts over then."""
+    buffer = ReservoirBuffer(4, torch.Generator())
+    buffer.add(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), torch.zeros(6, dtype=torch.long), torch.zeros(6, 3))
+    state = buffer.state_dict()
+    for other in (torch.zeros(*state[name].shape, 2), state[name][:3], None):
+        with pytest.raises(ValueError, match="a buffer of 4 samples cannot have arrays of shapes"):
+            ReservoirBuffer(4, torch.Generator()).load_state_dict(state | {name: other})
