@@ -105,7 +105,7 @@ def test_the_goal_is_reached_by_the_interval_of_a_fast_row(faster, low, high, ou
     table.loc[fast, ["difference", "difference_low", "difference_high"]] = (low + high) / 2, low, high
     said = goal(table)
     assert said.startswith(f"12x faster than dense ER and not less accurate: {outcome}. CLFD-SparCL-ER 0.90, 60%")
-    assert said.endswith(f"Class-IL differs by {(low + high) / 2:+.1f} ± {(high - low) / 2:.1f} points, n 2.")
+    assert said.endswith(f", {(low + high) / 2:+.1f} ± {(high - low) / 2:.1f} points of Class-IL, n 2.")
 
 
 def test_the_table_and_the_figure_show_every_row():

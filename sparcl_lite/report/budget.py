@@ -71,6 +71,6 @@ def goal(found: pd.DataFrame) -> str:
     faster, less = plus_minus(_interval(best, "seconds_saved", 2)), f"{best['megabytes_saved']:.1f}x less memory"
     difference = _signed(_interval(best, "difference", best["n"]))
     return (
-        f"{GOAL}x faster than dense ER and not less accurate: {outcome}. {best['label']} trains {faster} times as fast "
-        f"with {less}; Class-IL differs by {difference} points, n {best['n']}."
+        f"{GOAL}x faster than dense ER and not less accurate: {outcome}. {best['label']}: {faster} times as fast, "
+        f"{less}, {difference} points of Class-IL, n {best['n']}."
     )

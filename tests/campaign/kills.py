@@ -41,8 +41,9 @@ class Reference:
 
 
 def lines(diary: Path) -> list[str]:
-    """Lines of a diary, if there is one."""
-    return diary.read_text(encoding="utf-8").splitlines() if diary.exists() else []
+    """Whole lines of a diary, if there is one."""
+    text = diary.read_text(encoding="utf-8") if diary.exists() else ""
+    return [line.removesuffix(victims.END) for line in text.splitlines() if line.endswith(victims.END)]
 
 
 def start(rule: tuple | None, diary: Path, act: Any, *given: Any) -> multiprocessing.Process:

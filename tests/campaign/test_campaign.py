@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from campaign import bad_input, faults, kills
+from campaign import bad_input, faults, kills, victims
 from campaign.tally import Tally
 
 
@@ -33,6 +33,15 @@ def test_every_kind_of_fault_is_survived(tmp_path):
     faults.faults(tmp_path, tally, count=1, seed=17)
     assert len(tally.counts) == 6 + faults.can_mount()
     assert tally.failures == []
+
+
+def test_a_line_at_which_a_process_was_killed_does_not_count(tmp_path):
+    victims.note(tmp_path / "diary", "finished 1234")
+    with open(tmp_path / "diary", "a") as file:
+        file.write("\nfinished 12")
+    victims.note(tmp_path / "diary", "finished 5678")
+    assert kills.lines(tmp_path / "diary") == ["finished 1234", "finished 5678"]
+    assert kills.lines(tmp_path / "none") == []
 
 
 def test_the_table_counts_each_failure_in_its_column(tmp_path):

@@ -36,6 +36,7 @@ from sparcl_lite.sparsity import SparCL
 
 SPARSE = {"sparsity": 0.5, "interval": 0.2, "gradient_interval": 3}
 OF_THE_OCCASION = {"seconds", "peak_memory_bytes", "started", "finished", "environment"}
+END = "\t."
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir")
 
 
@@ -74,9 +75,9 @@ class Witness(Watch):
 
 
 def note(diary: Path, line: str) -> None:
-    """Append a line to a file, in one piece."""
+    """Append a line to a file, in one piece; `END` tells whole lines from those at which their process was killed."""
     with open(diary, "ab", buffering=0) as file:
-        file.write(f"{line}\n".encode())
+        file.write(f"\n{line}{END}\n".encode())
 
 
 def victim(rule: tuple | None, diary: Path, act: Callable, *given: Any) -> None:
