@@ -36,9 +36,8 @@ def run(folder: Path, tally: Tally, *, count: int, seed: int) -> None:
     if "end" not in lines(folder / "diary"):
         failures.append(("wrong", "it did not come to its end"))
     tally.add("long run: runs in one process", failures, injected=max(count, WARM + 10))
-    tally.add(
-        "long run: results in one listing", listing(folder / "many", count * LISTED_PER_RUN), count * LISTED_PER_RUN
-    )
+    results = count * LISTED_PER_RUN
+    tally.add(f"long run: {results:,} results listed", listing(folder / "many", results))
 
 
 def listing(root: Path, count: int) -> list[tuple[str, str]]:
