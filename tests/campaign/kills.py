@@ -95,7 +95,7 @@ def run(folder: Path, tally: Tally, *, count: int, seed: int) -> None:
     rng, reference = Random(seed), Reference(folder / "undisturbed", seed)
     left = {kind: max(1, round(count * share / 100)) for kind, share in KINDS.items()}
     for number in range(10 * count):
-        if not any(left.values()):
+        if max(left.values()) <= 0:
             break
         place = folder / f"store-{number}"
         hit = _world(place, reference, rng, left)
@@ -146,6 +146,7 @@ def _check(place: Path, reference: Reference) -> Iterator[Failure]:
     """Finish what is left, and compare everything."""
     root, diary = place / "store", place / "diary"
     wait([start(None, diary, victims.train, root, reference.runs)], [None])
+    wait([start(None, diary, victims.pack, root, reference.packed)], [None])
     store = Store(root)
     store.pack()
     try:

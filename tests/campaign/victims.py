@@ -134,7 +134,8 @@ def pack(diary: Path, root: Path, made: list[RunResult]) -> None:
     """Put and pack results again and again; one that was listed once and is no more is noted."""
     seen: set[str] = set()
     for result in 3 * made:
-        Store(root).put(result)
+        with Store(root).lock(result.config):  # as a run has that is made again
+            Store(root).put(result)
         Store(root).pack()
         here = [line.split()[0] for line in listed(Store(root))]
         if gone := seen - set(here):
