@@ -148,11 +148,8 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("reproduced")
 
 
-#: One notebook of each kind, and not those with tens of runs: those are `long`.
-QUICKER = {
-    "ksparse_tables", "lightcl_generalizability", "lightcl_memory", "quickstart", "sparcl_masks", "sparcl_table3",
-    "your_cells", "your_own",
-}  # fmt: skip
+#: Those that a user changes first, and one of clusterings. The others are `long`: each runs from its committed results.
+QUICKER = {"ksparse_tables", "quickstart", "your_own"}
 
 
 def each_from_nothing():
