@@ -16,7 +16,7 @@ from sparcl_lite.training import Trainer
 pytestmark = pytest.mark.slow
 
 SIZES = {"cifar10": (5, 10, 32), "cifar100": (10, 100, 32), "tiny-imagenet": (10, 200, 64)}
-QUICKEST_FIRST = [pytest.param(name, marks=[] if name == "cifar10" else pytest.mark.long) for name in SIZES]
+LONG_BUT_CIFAR10 = [pytest.param(name, marks=[] if name == "cifar10" else pytest.mark.long) for name in SIZES]
 SPARSE = {
     "sparcl": SparCL(sparsity=0.9),
     "official": SparCL(variant="official"),
@@ -67,7 +67,7 @@ REPLAYING = ("agem", "fdr", "er", "er-ace", "der", "der++")
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in OWN_COSTS])
-@pytest.mark.parametrize("dataset", QUICKEST_FIRST)
+@pytest.mark.parametrize("dataset", LONG_BUT_CIFAR10)
 def test_every_method_trains_at_full_width(dataset, method):
     trainer, losses = trainer_of(dataset, method), []
     tasks, classes, size = SIZES[dataset]

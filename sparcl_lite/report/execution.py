@@ -76,12 +76,10 @@ def _reason(error: Any) -> str:
 
 
 def reproduce(notebooks: list[Path], folder: Path, common: dict[str, Any], chosen: dict[str, Any]) -> Iterator[int]:
-    """Execute every notebook into `folder`; yields how many are done before each but the first.
+    """Execute every notebook into `folder`; before each but the first, yields how many are done.
 
-    Says how long the others may take.
-
-    Every notebook gets those of the `common` parameters that it has, and all of the `chosen` ones; they stand in the
-    parameters cell of what is written.
+    It says how long the others may take. Every notebook gets those of the `common` parameters that it has, and all of
+    the `chosen` ones; they stand in the parameters cell of what is written.
     """
     for notebook in notebooks:  # before the first of them trains
         check_names(notebook, chosen)

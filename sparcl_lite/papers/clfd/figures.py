@@ -50,9 +50,9 @@ def _ours(experiment: Experiment, frame: pd.DataFrame) -> str:
     """What our runs are of: profile, data set, and how many there are a row."""
     config = experiment.configs(experiment.rows[0], 1)[0]
     here = f"here: {config.profile}, {config.dataset}"
-    counts = frame.groupby("row").size() if len(frame) else []
-    if not len(counts):
+    if frame.empty:
         return f"{here}, no runs"
+    counts = frame.groupby("row").size()
     few, many = counts.min(), counts.max()
     number = f"n {few}" if few == many else f"n {few} to {many}"
     return f"{here}, {number}{' (95 %)' if few > 1 else ''}"
