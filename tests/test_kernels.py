@@ -163,16 +163,17 @@ def test_linear_layers_are_those_of_torch(samples, inputs, outputs, density, den
     dz = torch.randn(expected.shape)
     expected_dx, expected_gradient = torch.autograd.grad(expected, (x, module.weight), dz)
     given_, z, dz_, dx = (layout.aligned(n * capacity * WIDTH) for n in (inputs, outputs, outputs, inputs))
-    blocks, place = capacity - 1, (WIDTH, capacity * WIDTH)
-    layout.pack(x.detach().numpy().reshape(samples, inputs, 1, 1), given_, place, blocks)
-    layout.pack(dz.numpy().reshape(samples, outputs, 1, 1), dz_, place, blocks)
+    blocks = capacity - 1
+    spread = (samples, WIDTH, capacity * WIDTH)
+    layout.pack(x.detach().numpy().reshape(-1), given_, spread, blocks)
+    layout.pack(dz.numpy().reshape(-1), dz_, spread, blocks)
     layer.forward(given_, z, 0, blocks, NO_SUMS)
     layer.input_gradient(dz_, dx, 0, blocks, False)
     layer.weight_gradient(given_, dz_, blocks, False)
     for memory, theirs in ((z, expected), (dx, expected_dx)):
-        found = np.empty((*theirs.shape, 1, 1), np.float32)
-        layout.unpack(memory, place, 0, 0, blocks, found)
-        close(torch.from_numpy(found[:, :, 0, 0]), theirs.detach())
+        found = np.empty(theirs.numel(), np.float32)
+        layout.unpack(memory, found, spread, 0, blocks)
+        close(torch.from_numpy(found).view(theirs.shape), theirs.detach())
     found = np.empty(layer.shape.weights, np.float32)
     scatter(layer.gradient, layer.gradient_rows.source, found)
     close(layer.shaped(found), expected_gradient * mask)
@@ -228,17 +229,34 @@ def test_an_index_is_rebuilt_only_when_the_mask_changes():
     assert len(layer.forward_rows.source) == 0
 
 
-def test_samples_go_in_and_come_out():
-    images, blocks, place = torch.randn(19, 3, 5, 4), layout.blocks_for(19), (3 * 20 * WIDTH, 20 * WIDTH)
-    for given_ in (images, images.contiguous(memory_format=torch.channels_last)):
-        x = layout.aligned(blocks * place[0])
-        layout.pack(given_.numpy(), x, place, blocks)
-        np.testing.assert_array_equal(x, packed(images.numpy(), 0))
-    for border in (0, 2):
-        x, size = packed(images.numpy(), border), (5 + 2 * border) * (4 + 2 * border) * WIDTH
-        values = np.empty(images.shape, np.float32)
-        layout.unpack(x, (3 * size, size), border, 0, blocks, values)
-        np.testing.assert_array_equal(values, images.numpy())
+@given(st.integers(1, 50), st.integers(1, 7), st.integers(1, 9), st.integers(0, 2))
+@FEW
+def test_samples_go_in_and_come_out(samples, channels, rows, skipped):
+    """Also through squares of 16 samples and 16 positions, and from a block in the middle on."""
+    images, blocks = torch.randn(samples, channels, rows, 4), layout.blocks_for(samples)
+    x = layout.aligned(blocks * channels * rows * 4 * WIDTH)
+    spread = (samples, channels * rows * 4 * WIDTH, WIDTH)
+    x[:] = np.nan
+    layout.pack(images.numpy().reshape(-1), x, spread, blocks)
+    np.testing.assert_array_equal(x, packed(images.numpy(), 0))
+    found, first = np.full(images.shape, np.nan, np.float32), min(skipped, blocks - 1)
+    layout.unpack(x[first * spread[1] :], found.reshape(-1), spread, first, blocks - first)
+    np.testing.assert_array_equal(found[first * WIDTH :], images[first * WIDTH :].numpy())
+    assert np.isnan(found[: first * WIDTH]).all()
+
+
+@given(st.integers(1, 50), st.integers(1, 40), st.integers(0, 2))
+@FEW
+def test_features_go_in_and_come_out(samples, features, spare):
+    """A flat map, stored for more blocks than there are."""
+    values, blocks = torch.randn(samples, features).numpy(), layout.blocks_for(samples)
+    x, spread = layout.aligned(features, (blocks + spare) * WIDTH), (samples, WIDTH, (blocks + spare) * WIDTH)
+    layout.pack(values.reshape(-1), x.reshape(-1), spread, blocks)
+    np.testing.assert_array_equal(x[:, :samples], values.T)
+    assert not x[:, samples:].any()
+    found = np.empty_like(values)
+    layout.unpack(x.reshape(-1), found.reshape(-1), spread, 0, blocks)
+    np.testing.assert_array_equal(found, values)
 
 
 def test_numbas_threads_leave_pytorchs_alone():
@@ -260,7 +278,7 @@ WITHOUT_CACHE = """
 import numpy as np
 from sparcl_lite.engine.kernels import convolution, index, layout, pointwise, pooling
 x = layout.aligned(1, 1, 4, 4, 16)
-layout.pack(np.ones((1, 1, 2, 2), np.float32), x.reshape(-1), (256, 256), 1)
+layout.pack(np.ones(4, np.float32), x.reshape(-1), (1, 256, 16), 1)
 print(x.sum())
 """
 

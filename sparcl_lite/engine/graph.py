@@ -7,6 +7,7 @@ stored maps, computed where it is read, so that no memory holds it. A `Stage` is
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from sparcl_lite.engine.layers import place_of
@@ -43,6 +44,11 @@ class Map:
         block, channel = self.place(blocks, border)
         return self.channels * channel if self.flat else blocks * block
 
+    def part(self, values: np.ndarray, capacity: int, first: int, blocks: int) -> np.ndarray:
+        """So many blocks of what is stored for `capacity`; a flat map cannot be divided, and is whole."""
+        block = self.place(capacity)[0]
+        return values if self.flat else values[first * block : (first + blocks) * block]
+
 
 @dataclass(eq=False)
 class Affine:
@@ -51,6 +57,11 @@ class Affine:
     map: Map
     biased: nn.Module | None = None
     norm: nn.Module | None = None
+
+    @property
+    def trivial(self) -> bool:
+        """Whether it is the map itself."""
+        return self.norm is None and self.biased is None
 
 
 @dataclass(eq=False)
@@ -66,6 +77,11 @@ class Expression:
     def like(self) -> Map:
         """A map of its size."""
         return self.affines[0].map
+
+    @property
+    def is_map(self) -> bool:
+        """Whether its value is that of a stored map."""
+        return self.inner is None and self.bounds == FREE and len(self.affines) == 1 and self.affines[0].trivial
 
 
 @dataclass(eq=False)

@@ -39,6 +39,18 @@ class Operation:
         """Write or add to the gradient of these blocks, if it is wanted; find those of weights."""
         raise NotImplementedError
 
+    def _inside(self, x: np.ndarray, count: int) -> np.ndarray:
+        """The value without its border, where others need one."""
+        channels, rows, columns, border = self.size
+        if not border:
+            return x
+        shaped = x[: self.like.floats(count, border)].reshape(
+            -1, channels, rows + 2 * border, columns + 2 * border, WIDTH
+        )
+        inside = layout.aligned(self.like.floats(count))
+        inside.reshape(-1, channels, rows, columns, WIDTH)[:] = shaped[:, :, border:-border, border:-border]
+        return inside
+
 
 class Multiply(Operation):
     """A convolution, or a linear layer of a flat map."""
@@ -124,21 +136,7 @@ class Store(Operation):
 
     def forward(self, work: Any, x: np.ndarray, first: int, count: int) -> None:
         (source, size), target = self._seen(work), work.place(self.y)
-        layout.copy(
-            self._inside(work, x, count), source, work.maps[self.y][first * target[0] :], target, count, size, False
-        )
-
-    def _inside(self, work: Any, x: np.ndarray, count: int) -> np.ndarray:
-        """The value without its border, where others need one."""
-        channels, rows, columns, border = self.size
-        if not border:
-            return x
-        shaped = x[: self.like.floats(count, border)].reshape(
-            -1, channels, rows + 2 * border, columns + 2 * border, WIDTH
-        )
-        inside = layout.aligned(self.like.floats(count))
-        inside.reshape(-1, channels, rows, columns, WIDTH)[:] = shaped[:, :, border:-border, border:-border]
-        return inside
+        layout.copy(self._inside(x, count), source, work.maps[self.y][first * target[0] :], target, count, size, False)
 
     def backward(self, work: Any, x: np.ndarray, first: int, count: int, dx: np.ndarray | None, add: bool) -> None:
         if dx is not None:
@@ -155,11 +153,10 @@ class Drop(Store):
         self.module = module
 
     def draw(self, samples: int) -> np.ndarray | None:
-        """Factors `(samples, C, H, W)`, or None in evaluation mode."""
+        """Factors `(samples, *shape of y)`, or None in evaluation mode."""
         if not self.module.training or self.module.p == 0:
             return None
-        noise = F.dropout(torch.ones(samples, *self.y.shape), self.module.p, True)
-        return noise.view(samples, self.y.channels, self.y.rows, self.y.columns).numpy()
+        return F.dropout(torch.ones(samples, *self.y.shape), self.module.p, True).numpy()
 
     def forward(self, work: Any, x: np.ndarray, first: int, count: int) -> None:
         super().forward(work, x, first, count)
@@ -173,7 +170,7 @@ class Drop(Store):
         dy, place = work.gradient_of(self.y, first, count, 0), work.place(self.y)
         if (noise := work.noise.get(self)) is not None:
             part = noise[self._part(work, first, count)]
-            dy[: part.size] *= part
+            dy = np.multiply(dy[: part.size], part, out=work.space.dz[: part.size])
         size = self.y.channels, self.y.rows * self.y.columns
         layout.copy(dy, place, dx[first * place[0] :], place, count, size, add)
 
@@ -194,19 +191,16 @@ class Output(Operation):
 
     def forward(self, work: Any, x: np.ndarray, first: int, count: int) -> None:
         values = work.outputs[self.number_out]
-        channels, rows, columns, border = self.size
-        values = values.reshape(len(values), channels, rows, columns)
-        layout.unpack(x, work.place(self.like, border), border, first, count, values)
+        layout.unpack(self._inside(x, count), values.reshape(-1), work.spread(self.like, len(values)), first, count)
 
     def backward(self, work: Any, x: np.ndarray, first: int, count: int, dx: np.ndarray | None, add: bool) -> None:
         if dx is None or first > 0:
             return
         channels, rows, columns, _ = self.size
-        given = work.output_gradients[self.number_out].reshape(-1, channels, rows, columns)
+        given = work.output_gradients[self.number_out]
         place, used = work.place(self.like), work.used
+        packed = layout.aligned(dx.size) if add else dx
+        layout.pack(given.reshape(-1), packed, work.spread(self.like, len(given)), used)
         if not add:
-            layout.pack(given, dx, place, used)
             return
-        packed = layout.aligned(dx.size)
-        layout.pack(given, packed, place, used)
         layout.copy(packed, place, dx, place, used, (channels, rows * columns), True)

@@ -52,6 +52,11 @@ class Pass:
             self._places[m, border] = m.place(self.capacity, border)
         return self._places[m, border]
 
+    def spread(self, m: Map, samples: int) -> tuple[int, int, int]:
+        """Samples, and floats between blocks and between values of a sample, of a map without border."""
+        block, channel = self.place(m)
+        return samples, block, channel if m.flat else WIDTH
+
     def holds(self, samples: int, *, inputs_train: bool) -> bool:
         """Whether there is memory for so many samples, and for gradients of the inputs if they train."""
         return blocks_for(samples) <= self.capacity and inputs_train <= self.space.inputs_train
@@ -71,7 +76,7 @@ class Pass:
         self.chunk_of[: len(inputs[0])] = np.repeat(np.arange(len(chunks)), chunks)
         self._draw(len(inputs[0]))
         for m, values in zip(self.graph.inputs, inputs, strict=True):
-            pack(values.reshape(-1, m.channels, m.rows, m.columns), self.maps[m], self.place(m), self.used)
+            pack(values.reshape(-1), self.maps[m], self.spread(m, len(values)), self.used)
             self._finish(m, None)
         for number, stage in enumerate(self.graph.stages):
             for first, count in self._groups(number) if stage.operations else ():
@@ -89,7 +94,7 @@ class Pass:
             for operation in stage.operations:
                 if isinstance(operation, Drop) and (noise := operation.draw(samples)) is not None:
                     packed = self.noise[operation] = aligned(operation.y.floats(self.capacity))
-                    pack(noise, packed, self.place(operation.y), self.used)
+                    pack(noise.reshape(-1), packed, self.spread(operation.y, samples), self.used)
 
     def partial_of(self, operation: Multiply, first: int, count: int) -> np.ndarray:
         """Where sums of these blocks go; empty where no batch norm wants them."""
@@ -117,8 +122,10 @@ class Pass:
             self.normed[affine].begin(partial, parts, self.chunk_of, self.chunks * (m.rows * m.columns))
 
     def _value(self, expression: Expression, border: int, first: int, count: int) -> np.ndarray:
-        """An expression's value with a border, from block `first` on."""
+        """An expression's value with a border, from block `first` on; only to be read."""
         like = expression.like
+        if expression.is_map and not border:
+            return like.part(self.maps[like], self.capacity, first, count)
         x = self.space.x[: like.floats(self.capacity if like.flat else count, border)]
         self._evaluate(expression, x, border, first, count)
         return x
@@ -174,7 +181,7 @@ class Pass:
         size, masked = (like.channels, like.rows, like.columns, border), expression.bounds != FREE
         low, high = expression.bounds
         for number, affine in enumerate(expression.affines):
-            if masked or not self.normed[affine].trivial:
+            if masked or not affine.trivial:
                 pointwise.gradient_sums(
                     d, self.maps[affine.map], self.normed[affine].scale, self.place(like), x,
                     self.place(like, border), size, self._sums(number, like), first, count, masked,
@@ -191,7 +198,9 @@ class Pass:
         """From the sums: the gradients of batch norms and biases, and the factors of the maps' gradients."""
         for number, affine in enumerate(expression.affines):
             normed = self.normed[affine]
-            if not normed.trivial:
+            if affine.biased is not None and affine.norm is None:
+                normed.d_offset = self._sums(number, expression.like)[:, 0, : self.used * WIDTH].sum(1)
+            elif affine.norm is not None:
                 sizes = self.chunks * (affine.map.rows * affine.map.columns)
                 pointwise.gradient_coefficients(
                     self._sums(number, expression.like), self.chunk_of, sizes, normed.mean, normed.inverse,
@@ -213,17 +222,20 @@ class Pass:
         written.add(id(inner))
 
     def gradient_of(self, m: Map, first: int, count: int, border: int) -> np.ndarray:
-        """The gradient of a map with a border, from block `first` on, from those of all that reads it."""
+        """The gradient of a map with a border, from block `first` on, from those of all that reads it.
+
+        Only to be read: where one expression adds nothing but a bias, it is that expression's.
+        """
+        readers = [(a, d) for a, e in m.readers if (d := self.space.gradient(e)) is not None]
+        if len(readers) == 1 and readers[0][0].norm is None and not border:
+            return m.part(readers[0][1], self.capacity, first, count)
         dz = self.space.dz[: m.floats(self.capacity if m.flat else count, border)]
         size, add = (m.channels, m.rows, m.columns, border), False
-        for affine, expression in m.readers:
-            d = self.space.gradient(expression)
-            if d is None:
-                continue
-            factors = self.space.unit[m.channels] if self.normed[affine].trivial else self.space.factors[id(affine)]
+        for affine, d in readers:
             pointwise.input_gradient(
-                d, self.maps[m], factors, self.place(m), dz, self.place(m, border), size, first, count, add
-            )
+                d, self.maps[m], self.space.factors[id(affine)], self.place(m), dz, self.place(m, border), size,
+                first, count, add,
+            )  # fmt: skip
             add = True
         return dz
 
@@ -246,7 +258,7 @@ class Pass:
     def input_gradient(self, m: Map, values: np.ndarray) -> None:
         """The gradient of an input `(N, ...)`."""
         dz = self.gradient_of(m, 0, self.used, 0)
-        unpack(dz, self.place(m), 0, 0, self.used, values.reshape(-1, m.channels, m.rows, m.columns))
+        unpack(dz, values.reshape(-1), self.spread(m, len(values)), 0, self.used)
 
 
 class _Holder:

@@ -81,8 +81,8 @@ class Segment(nn.Module):
 
     def parameters_of(self, graph: Graph) -> list[Tensor]:
         """Weights and biases that gradients are found for."""
-        for slot in graph.slots:
-            prune_again(slot.module)
+        for module in dict.fromkeys(slot.module for slot in graph.slots):
+            prune_again(module)
         found = [getattr(slot.module, slot.name) for slot in graph.slots]
         for slot, tensor in zip(graph.slots, found, strict=True):
             if isinstance(slot.source, SparseLayer):
@@ -101,7 +101,7 @@ class Segment(nn.Module):
         work = self._take(graph, len(inputs[0]), trains)
         self.engine.prepare(graph, work)
         outputs = [torch.empty(len(inputs[0]), *shape) for shape in graph.output_shapes]
-        work.forward([x.detach().numpy() for x in inputs], chunks, [o.numpy() for o in outputs])
+        work.forward([x.detach().contiguous().numpy() for x in inputs], chunks, [o.numpy() for o in outputs])
         return work, outputs
 
     def _take(self, graph: Graph, samples: int, trains: bool) -> Pass:

@@ -36,8 +36,11 @@ class Workspace:
         self.x, self.dz, self.sums = aligned(max(xs)), aligned(max(dzs)), aligned(max(sums))
         self.partials = [aligned(max(partials)) for _ in range(max(1, most))]
         affines = [a for stage in graph.stages for a in stage.expression.affines]
-        self.factors = {id(a): aligned(a.map.channels, 3, capacity * WIDTH) for a in affines}
-        self.unit = {a.map.channels: self._unit(a.map.channels) for a in affines}
+        units = {a.map.channels: self._unit(a.map.channels) for a in affines if a.norm is None}
+        self.factors = {
+            id(a): units[a.map.channels] if a.norm is None else aligned(a.map.channels, 3, capacity * WIDTH)
+            for a in affines
+        }
 
     def _unit(self, channels: int) -> np.ndarray:
         factors = aligned(channels, 3, self.capacity * WIDTH)
@@ -69,11 +72,6 @@ class Normed:
         self.d_weight, self.d_bias, self.d_offset = (np.empty(channels, np.float32) for _ in range(3))
 
     @property
-    def trivial(self) -> bool:
-        """Whether it is the map itself."""
-        return self.affine.norm is None and self.affine.biased is None
-
-    @property
     def of_batch(self) -> bool:
         """Whether statistics are the batch's."""
         norm = self.affine.norm
@@ -86,10 +84,8 @@ class Normed:
 
     @property
     def weight_and_bias(self) -> tuple[np.ndarray, np.ndarray]:
-        """Factor and summand of each channel."""
+        """Factor and summand of each channel, of a batch norm."""
         norm = self.affine.norm
-        if norm is None:
-            return self.ones, self.offset
         if norm.weight is None:
             return self.ones, self.zeros
         return norm.weight.detach().numpy(), norm.bias.detach().numpy()
@@ -98,8 +94,10 @@ class Normed:
         """Take statistics, and set scale and shift."""
         norm, channels, chunks = self.affine.norm, len(self.ones), len(sizes)
         if norm is None:
-            self.mean, self.inverse = np.zeros((channels, chunks), np.float32), np.ones((channels, chunks), np.float32)
-        elif self.of_batch:
+            self.scale[:] = present = chunk_of >= 0
+            np.multiply(self.offset[:, None], present, out=self.shift)
+            return
+        if self.of_batch:
             self.mean, self.inverse = (np.empty((channels, chunks), np.float32) for _ in range(2))
             keeps = norm.training and norm.running_mean is not None
             running = (norm.running_mean.numpy(), norm.running_var.numpy()) if keeps else (NOTHING, NOTHING)

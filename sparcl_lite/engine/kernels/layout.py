@@ -5,12 +5,15 @@ A feature map is `[blocks, channels, rows, columns, 16]`; a flat one, of feature
 """
 
 import numpy as np
-from numba import njit, prange
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic
 
 from sparcl_lite.engine.kernels import CACHED
-from sparcl_lite.engine.kernels.simd import WIDTH, load, plus, store
+from sparcl_lite.engine.kernels.simd import WIDTH, load, plus, shuffled, start_of, store, vector_at
 
 ALIGNMENT = 64  # bytes: a vector, and a line of the cache
+LANES = range(WIDTH)
 
 
 def aligned(*shape: int) -> np.ndarray:
@@ -26,37 +29,75 @@ def blocks_for(samples: int) -> int:
     return -(-samples // WIDTH)
 
 
-@njit(parallel=True, **CACHED)
-def pack(values, y, place, blocks):
-    """Values `(N, C, H, W)` of any strides into the map y; zero for the samples that fill the last block."""
-    samples, channels, rows, columns = values.shape
-    for unit in prange(blocks * channels):
-        b, c = divmod(np.int64(unit), channels)
-        start = b * place[0] + c * place[1]
-        present = min(WIDTH, samples - b * WIDTH)
-        for h in range(rows):
-            for w in range(columns):
-                at = start + (h * columns + w) * WIDTH
-                for lane in range(present):
-                    y[at + lane] = values[b * WIDTH + lane, c, h, w]
-                for lane in range(present, WIDTH):
-                    y[at + lane] = 0
+@intrinsic
+def _transpose(typing, source, at, apart, target, to, distance):
+    """Write 16 rows of 16 floats, which begin `apart` floats from each other, as rows `distance` from each other."""
+
+    def emit(context, builder, signature, args):
+        starts = [start_of(context, builder, signature.args[i], args[i], args[i + 1]) for i in (0, 3)]
+        read, write = (
+            [
+                vector_at(builder, builder.gep(start, [builder.mul(step, ir.Constant(step.type, row))]), 0)
+                for row in LANES
+            ]
+            for start, step in zip(starts, (args[2], args[5]), strict=True)
+        )
+        rows = [builder.load(place, align=4) for place in read]
+        for half in (8, 4, 2, 1):  # swap the off-diagonal quarters of every square of 2 half x 2 half
+            for row in LANES:
+                if not row & half:
+                    upper, lower = rows[row], rows[row | half]
+                    left = [WIDTH + (lane ^ half) if lane & half else lane for lane in LANES]
+                    right = [WIDTH + lane if lane & half else lane | half for lane in LANES]
+                    rows[row] = shuffled(builder, upper, lower, left)
+                    rows[row | half] = shuffled(builder, upper, lower, right)
+        for value, place in zip(rows, write, strict=True):
+            builder.store(value, place, align=4)
+        return context.get_dummy_value()
+
+    places = types.intp, types.intp
+    return types.none(source, *places, target, *places), emit
 
 
 @njit(parallel=True, **CACHED)
-def unpack(x, place, border, first_block, blocks, values):
-    """Values `(N, C, H, W)` of the samples from `first_block` on, from x, which starts there and has a border."""
-    samples, channels, rows, columns = values.shape
-    line = columns + 2 * border
-    for unit in prange(blocks * channels):
-        b, c = divmod(np.int64(unit), channels)
-        first = (first_block + b) * WIDTH
-        start = b * place[0] + c * place[1] + border * (line + 1) * WIDTH
-        for h in range(rows):
-            for w in range(columns):
-                at = start + (h * line + w) * WIDTH
-                for lane in range(min(WIDTH, samples - first)):
-                    values[first + lane, c, h, w] = x[at + lane]
+def pack(values, y, spread, blocks):
+    """Values `(N, positions)`, flat, into the map y; zero for the samples that fill the last block.
+
+    `spread` is (samples, floats between two blocks of y, floats between two positions).
+    """
+    samples, block, step = spread
+    positions = values.size // samples
+    squares = (positions + WIDTH - 1) // WIDTH
+    for unit in prange(blocks * squares):
+        b, square = divmod(np.int64(unit), squares)
+        first, source = square * WIDTH, b * WIDTH * positions + square * WIDTH
+        present, count = min(WIDTH, samples - b * WIDTH), min(WIDTH, positions - first)
+        target = b * block + first * step
+        if present == WIDTH and count == WIDTH:
+            _transpose(values, source, positions, y, target, step)
+            continue
+        for i in range(count):
+            for lane in range(WIDTH):
+                y[target + i * step + lane] = values[source + lane * positions + i] if lane < present else 0
+
+
+@njit(parallel=True, **CACHED)
+def unpack(x, values, spread, first_block, blocks):
+    """Values `(N, positions)`, flat, of the samples from `first_block` on, from x, which starts there."""
+    samples, block, step = spread
+    positions = values.size // samples
+    squares = (positions + WIDTH - 1) // WIDTH
+    for unit in prange(blocks * squares):
+        b, square = divmod(np.int64(unit), squares)
+        sample, first = (first_block + b) * WIDTH, square * WIDTH
+        present, count = min(WIDTH, samples - sample), min(WIDTH, positions - first)
+        source, target = b * block + first * step, sample * positions + first
+        if present == WIDTH and count == WIDTH:
+            _transpose(x, source, step, values, target, positions)
+            continue
+        for lane in range(present):
+            for i in range(count):
+                values[target + lane * positions + i] = x[source + i * step + lane]
 
 
 @njit(parallel=True, **CACHED)

@@ -36,12 +36,12 @@ def has_wide_registers() -> bool:
     return bool(llvm.get_host_cpu_features().get("avx512f"))
 
 
-def _start(context, builder, kind, array, index):
+def start_of(context, builder, kind, array, index):
     """Pointer to `array[index]`; neither wraps around nor checks bounds."""
     return builder.gep(cgutils.create_struct_proxy(kind)(context, builder, value=array).data, [index])
 
 
-def _vector_at(builder, pointer, offset: int):
+def vector_at(builder, pointer, offset: int):
     place = builder.gep(pointer, [ir.Constant(ir.IntType(64), offset)])
     return builder.bitcast(place, VECTOR.as_pointer())
 
@@ -56,7 +56,7 @@ def _four_sums(builder, vectors):
 
     def both(a, b, first, second):
         """The sum of two ways to take entries of a and b (from 16 on)."""
-        return builder.fadd(*(_shuffled(builder, a, b, lanes) for lanes in (first, second)))
+        return builder.fadd(*(shuffled(builder, a, b, lanes) for lanes in (first, second)))
 
     def quarters(pattern):
         """The same pick in each quarter of the vectors."""
@@ -69,7 +69,7 @@ def _four_sums(builder, vectors):
     return both(a, a, range(4), range(4, 8))
 
 
-def _shuffled(builder, a, b, lanes):
+def shuffled(builder, a, b, lanes):
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes)))
 
 
@@ -100,7 +100,7 @@ def add_to(typing, array, index, value):
     """array[index : index + 16] += value."""
 
     def emit(context, builder, signature, args):
-        place = _vector_at(builder, _start(context, builder, signature.args[0], args[0], args[1]), 0)
+        place = vector_at(builder, start_of(context, builder, signature.args[0], args[0], args[1]), 0)
         builder.store(builder.fadd(builder.load(place, align=4), args[2]), place, align=4)
         return context.get_dummy_value()
 
@@ -112,7 +112,7 @@ def load(typing, array, index):
     """array[index : index + 16] as a vector."""
 
     def emit(context, builder, signature, args):
-        return builder.load(_vector_at(builder, _start(context, builder, signature.args[0], *args), 0), align=64)
+        return builder.load(vector_at(builder, start_of(context, builder, signature.args[0], *args), 0), align=64)
 
     return vector(array, types.intp), emit
 
@@ -122,7 +122,7 @@ def store(typing, array, index, value):
     """array[index : index + 16] = value."""
 
     def emit(context, builder, signature, args):
-        place = _vector_at(builder, _start(context, builder, signature.args[0], args[0], args[1]), 0)
+        place = vector_at(builder, start_of(context, builder, signature.args[0], args[0], args[1]), 0)
         builder.store(args[2], place, align=64)
         return context.get_dummy_value()
 
@@ -182,7 +182,7 @@ def tile_functions(rows: int, cols: int, step: int):
     def spread(builder, pointer, row, apart):
         """Pointers to the vectors of all positions; `apart` floats between columns."""
         starts = [builder.gep(pointer, [builder.mul(row, ir.Constant(row.type, r))]) for r in range(rows)]
-        return [_vector_at(builder, starts[r], c * apart) for r, c in places]
+        return [vector_at(builder, starts[r], c * apart) for r, c in places]
 
     @intrinsic
     def zeros(typing):
@@ -198,7 +198,7 @@ def tile_functions(rows: int, cols: int, step: int):
         """The tile at `index`, its positions side by side or `step` apart."""
 
         def emit(context, builder, signature, args):
-            start = _start(context, builder, signature.args[0], args[0], args[1])
+            start = start_of(context, builder, signature.args[0], args[0], args[1])
             found = [builder.load(p, align=64) for p in spread(builder, start, args[2], step * WIDTH)]
             return context.make_tuple(builder, tile, found)
 
@@ -209,7 +209,7 @@ def tile_functions(rows: int, cols: int, step: int):
         """Put a tile at `index`, as `read` finds it."""
 
         def emit(context, builder, signature, args):
-            start = _start(context, builder, signature.args[0], args[0], args[1])
+            start = start_of(context, builder, signature.args[0], args[0], args[1])
             targets = spread(builder, start, args[2], step * WIDTH)
             for value, place in zip(cgutils.unpack_tuple(builder, args[3]), targets, strict=True):
                 builder.store(value, place, align=64)
@@ -225,7 +225,7 @@ def tile_functions(rows: int, cols: int, step: int):
             initial = cgutils.unpack_tuple(builder, args[0])
             begin, end, base, row = args[4:]
             source, where, weight = (
-                _start(context, builder, signature.args[i], args[i], i_)
+                start_of(context, builder, signature.args[i], args[i], i_)
                 for i, i_ in ((1, base), (2, begin), (3, begin))
             )
             entry = builder.block
@@ -262,7 +262,7 @@ def tile_functions(rows: int, cols: int, step: int):
         """Sum of the tile times the tile of `x` at `index`, `step` apart."""
 
         def emit(context, builder, signature, args):
-            start = _start(context, builder, signature.args[1], args[1], args[2])
+            start = start_of(context, builder, signature.args[1], args[1], args[2])
             chains = [ZERO] * 4  # independent, so that multiplications overlap
             pointers = spread(builder, start, args[3], step * WIDTH)
             for i, (value, p) in enumerate(zip(cgutils.unpack_tuple(builder, args[0]), pointers, strict=True)):
@@ -281,7 +281,7 @@ def tile_functions(rows: int, cols: int, step: int):
         def emit(context, builder, signature, args):
             values, base, k, row = cgutils.unpack_tuple(builder, args[0]), args[2], args[4], args[5]
             source, where, target = (
-                _start(context, builder, signature.args[i], args[i], at) for i, at in ((1, base), (3, k), (6, k))
+                start_of(context, builder, signature.args[i], args[i], at) for i, at in ((1, base), (3, k), (6, k))
             )
             pointers = []
             for j in range(4):
