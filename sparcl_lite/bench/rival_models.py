@@ -61,7 +61,7 @@ def _channels_last(model: nn.Module, masks: Masks, inputs: Tensor) -> nn.Module:
 
 def _compiled(model: nn.Module, masks: Masks, inputs: Tensor) -> nn.Module:
     if isinstance(model, ResNet):
-        model.dense_features = torch.compile(model.dense_features)
+        model.dense = torch.compile(model.dense)
         return model
     return torch.compile(model)
 

@@ -10,7 +10,8 @@ from numba import njit, prange
 
 from sparcl_lite.engine.kernels import CACHED, OPTIONS
 from sparcl_lite.engine.kernels.index import Shape
-from sparcl_lite.engine.kernels.simd import WIDTH, add_to, has_wide_registers, sums, tile_functions
+from sparcl_lite.engine.kernels.simd import WIDTH, add_to, has_wide_registers
+from sparcl_lite.engine.kernels.tiles import sums, tile_functions
 
 INNERMOST_CACHE = 32 * 1024  # bytes; processors have 32 to 48 KiB
 FEWEST = 10  # nonzeros of a row that a slice of the channels must have

@@ -5,15 +5,12 @@ A feature map is `[blocks, channels, rows, columns, 16]`; a flat one, of feature
 """
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, prange, types
-from numba.extending import intrinsic
+from numba import njit, prange
 
 from sparcl_lite.engine.kernels import CACHED
-from sparcl_lite.engine.kernels.simd import WIDTH, load, plus, shuffled, start_of, store, vector_at
+from sparcl_lite.engine.kernels.simd import WIDTH, load, plus, store, transpose
 
 ALIGNMENT = 64  # bytes: a vector, and a line of the cache
-LANES = range(WIDTH)
 
 
 def aligned(*shape: int) -> np.ndarray:
@@ -27,36 +24,6 @@ def aligned(*shape: int) -> np.ndarray:
 def blocks_for(samples: int) -> int:
     """Blocks of 16 that hold so many samples."""
     return -(-samples // WIDTH)
-
-
-@intrinsic
-def _transpose(typing, source, at, apart, target, to, distance):
-    """Write 16 rows of 16 floats, which begin `apart` floats from each other, as rows `distance` from each other."""
-
-    def emit(context, builder, signature, args):
-        starts = [start_of(context, builder, signature.args[i], args[i], args[i + 1]) for i in (0, 3)]
-        read, write = (
-            [
-                vector_at(builder, builder.gep(start, [builder.mul(step, ir.Constant(step.type, row))]), 0)
-                for row in LANES
-            ]
-            for start, step in zip(starts, (args[2], args[5]), strict=True)
-        )
-        rows = [builder.load(place, align=4) for place in read]
-        for half in (8, 4, 2, 1):  # swap the off-diagonal quarters of every square of 2 half x 2 half
-            for row in LANES:
-                if not row & half:
-                    upper, lower = rows[row], rows[row | half]
-                    left = [WIDTH + (lane ^ half) if lane & half else lane for lane in LANES]
-                    right = [WIDTH + lane if lane & half else lane | half for lane in LANES]
-                    rows[row] = shuffled(builder, upper, lower, left)
-                    rows[row | half] = shuffled(builder, upper, lower, right)
-        for value, place in zip(rows, write, strict=True):
-            builder.store(value, place, align=4)
-        return context.get_dummy_value()
-
-    places = types.intp, types.intp
-    return types.none(source, *places, target, *places), emit
 
 
 @njit(parallel=True, **CACHED)
@@ -74,7 +41,7 @@ def pack(values, y, spread, blocks):
         present, count = min(WIDTH, samples - b * WIDTH), min(WIDTH, positions - first)
         target = b * block + first * step
         if present == WIDTH and count == WIDTH:
-            _transpose(values, source, positions, y, target, step)
+            transpose(values, source, positions, y, target, step)
             continue
         for i in range(count):
             for lane in range(WIDTH):
@@ -93,7 +60,7 @@ def unpack(x, values, spread, first_block, blocks):
         present, count = min(WIDTH, samples - sample), min(WIDTH, positions - first)
         source, target = b * block + first * step, sample * positions + first
         if present == WIDTH and count == WIDTH:
-            _transpose(x, source, step, values, target, positions)
+            transpose(x, source, step, values, target, positions)
             continue
         for lane in range(present):
             for i in range(count):

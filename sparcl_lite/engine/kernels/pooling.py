@@ -8,7 +8,17 @@ import numpy as np
 from numba import njit, prange
 
 from sparcl_lite.engine.kernels import CACHED
-from sparcl_lite.engine.kernels.simd import WIDTH
+from sparcl_lite.engine.kernels.simd import (
+    WIDTH,
+    divided,
+    larger,
+    load,
+    nothing,
+    plus,
+    store,
+    where_equal,
+    where_unequal,
+)
 
 
 @njit(parallel=True, **CACHED)
@@ -23,14 +33,11 @@ def average(x, x_place, y, y_place, size, windows, divisors, first_block, blocks
         target = (first_block + b) * y_place[0] + c * y_place[1]
         for i in range(tops.size):
             for j in range(lefts.size):
-                at = target + (i * lefts.size + j) * WIDTH
-                y[at : at + WIDTH] = 0
+                total = nothing()
                 for h in range(tops[i], bottoms[i]):
                     for w in range(lefts[j], rights[j]):
-                        for lane in range(WIDTH):
-                            y[at + lane] += x[source + h * line + w * WIDTH + lane]
-                for lane in range(WIDTH):
-                    y[at + lane] /= divisors[i, j]
+                        total = plus(total, load(x, source + h * line + w * WIDTH))
+                store(y, target + (i * lefts.size + j) * WIDTH, divided(total, divisors[i, j]))
 
 
 @njit(parallel=True, **CACHED)
@@ -45,12 +52,11 @@ def average_gradient(dy, y_place, dx, x_place, size, windows, divisors, first_bl
             dx[target : target + rows * columns * WIDTH] = 0
         for i in range(tops.size):
             for j in range(lefts.size):
-                at = source + (i * lefts.size + j) * WIDTH
+                share = divided(load(dy, source + (i * lefts.size + j) * WIDTH), divisors[i, j])
                 for h in range(tops[i], bottoms[i]):
                     for w in range(lefts[j], rights[j]):
                         to = target + (h * columns + w) * WIDTH
-                        for lane in range(WIDTH):
-                            dx[to + lane] += dy[at + lane] / divisors[i, j]
+                        store(dx, to, plus(load(dx, to), share))
 
 
 @njit(parallel=True, **CACHED)
@@ -65,16 +71,11 @@ def maximum(x, x_place, y, y_place, size, windows, divisors, first_block, blocks
         target = (first_block + b) * y_place[0] + c * y_place[1]
         for i in range(tops.size):
             for j in range(lefts.size):
-                at = target + (i * lefts.size + j) * WIDTH
-                first = source + tops[i] * line + lefts[j] * WIDTH
-                for lane in range(WIDTH):
-                    y[at + lane] = x[first + lane]
+                largest = load(x, source + tops[i] * line + lefts[j] * WIDTH)
                 for h in range(tops[i], bottoms[i]):
                     for w in range(lefts[j], rights[j]):
-                        for lane in range(WIDTH):
-                            value = x[source + h * line + w * WIDTH + lane]
-                            if value > y[at + lane]:
-                                y[at + lane] = value
+                        largest = larger(load(x, source + h * line + w * WIDTH), largest)
+                store(y, target + (i * lefts.size + j) * WIDTH, largest)
 
 
 @njit(parallel=True, **CACHED)
@@ -88,17 +89,14 @@ def maximum_gradient(x, x_place, y, dy, y_place, dy_place, dx, dx_place, size, w
         source = b * x_place[0] + c * x_place[1] + border * (line + WIDTH)
         largest, given = (first_block + b) * y_place[0] + c * y_place[1], b * dy_place[0] + c * dy_place[1]
         target = (first_block + b) * dx_place[0] + c * dx_place[1]
-        left = np.empty(WIDTH, np.float32)
         if not add:
             dx[target : target + rows * columns * WIDTH] = 0
         for i in range(tops.size):
             for j in range(lefts.size):
                 at = (i * lefts.size + j) * WIDTH
-                left[:] = dy[given + at : given + at + WIDTH]
+                left, wanted = load(dy, given + at), load(y, largest + at)
                 for h in range(tops[i], bottoms[i]):
                     for w in range(lefts[j], rights[j]):
-                        to, seen = target + (h * columns + w) * WIDTH, source + h * line + w * WIDTH
-                        for lane in range(WIDTH):
-                            here = x[seen + lane] == y[largest + at + lane]
-                            dx[to + lane] += left[lane] if here else np.float32(0)
-                            left[lane] = np.float32(0) if here else left[lane]
+                        to, value = target + (h * columns + w) * WIDTH, load(x, source + h * line + w * WIDTH)
+                        store(dx, to, plus(load(dx, to), where_equal(value, wanted, left)))
+                        left = where_unequal(value, wanted, left)  # the first of equal ones has taken all
