@@ -14,10 +14,10 @@ import torch
 
 from sparcl_lite.bench.workload import Workload
 from sparcl_lite.engine import engine_for
-from sparcl_lite.engine.kernels.convolution import multiply
+from sparcl_lite.engine.kernels.convolution import multiply, tiling_of
 from sparcl_lite.engine.kernels.layout import aligned
 from sparcl_lite.engine.kernels.simd import WIDTH
-from sparcl_lite.engine.layers import NO_SUMS, PRODUCTS, SparseLayer, tiles
+from sparcl_lite.engine.layers import NO_SUMS, PRODUCTS, SparseLayer
 from sparcl_lite.engine.passes import Pass
 from sparcl_lite.runs.result import environment
 from sparcl_lite.threads import using_threads
@@ -103,7 +103,7 @@ def _blocked(layer: SparseLayer, samples: int, blocks: int) -> float:
     block, out_line = shape.inputs * (shape.rows + 2) * line, shape.columns * vectors * WIDTH
     x, y = aligned(blocks * block), aligned(blocks * shape.outputs * shape.rows * out_line)
     target = (0, shape.outputs * shape.rows * out_line, out_line, 1, shape.rows * out_line)
-    tiling = tiles(blocks, shape.rows, shape.columns * vectors, shape.outputs)
+    tiling = tiling_of(blocks, shape.rows, shape.columns * vectors, shape.outputs)
 
     def call() -> None:
         multiply(
@@ -146,7 +146,9 @@ def _row_products(threads: int, spread: int) -> float:
     place, target = (0, x.shape[1], 0, 1), (0, 16 * WIDTH, 0, 1, 0)
 
     def call() -> None:
-        multiply(x.reshape(-1), place, starts, 1, offsets, values, y, target, tiles(blocks, 1, 16, 1), False, NO_SUMS)
+        multiply(
+            x.reshape(-1), place, starts, 1, offsets, values, y, target, tiling_of(blocks, 1, 16, 1), False, NO_SUMS
+        )
 
     return 2 * nonzeros * 16 * WIDTH * blocks / _best(call) / 1e9
 

@@ -60,7 +60,7 @@ class Engine:
     def __call__(self, *inputs: Tensor, chunks: tuple[int, ...] = ()) -> Any:
         """As the module's own method; `chunks` sum to the batch and keep separate batch statistics."""
         pays = self.choice is None or self.choice.pays
-        program = self.program(inputs) if pays and all(taken(x) for x in inputs) else None
+        program = self.program(inputs) if pays and taken(inputs) else None
         if program is None or (len(chunks) > 1 and program.mixes):
             self.restore()
             return self._dense(inputs, chunks)
@@ -145,14 +145,19 @@ class Engine:
             layer.want(self.wanted_of(layer))
             layer.read_values(layer.given)
             layer.reading, layer.shared = self.reading, layer.name in self.current.shared
+            if self.choice is None:
+                self._release(layer)  # at once: dense weights and all that the engine needs are never held together
         if self.choice:
             self.choice.take(work)
-        for layer in graph.layers:
-            if layer.dense:
-                layer.restore()
-                layer.read_values(layer.given)
-            elif self.compact and layer.collects:
-                layer.release()
+            for layer in graph.layers:
+                if layer.dense:
+                    layer.restore()
+                    layer.read_values(layer.given)
+                self._release(layer)
+
+    def _release(self, layer: SparseLayer) -> None:
+        if self.compact and layer.collects:
+            layer.release()
 
     def prepare_backward(self, graph: Graph, work: Pass, states: list, needed: list[bool]) -> None:
         """Before a backward pass: masks and weights of its forward pass; which of the graph's slots are `needed`."""

@@ -15,7 +15,6 @@ from sparcl_lite.engine.kernels.simd import WIDTH
 NO_SHARES = np.empty(0, np.int64)
 NO_SUMS = np.empty((0, 0, 0, 0), np.float32)
 EVERYTHING = "everything"  # wanted: the gradients of all weights, also of those that do not exist
-ENOUGH_UNITS = 8  # pieces of work that keep a few threads evenly busy
 NO_ROWS = Rows(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.int32), 1)
 PRODUCTS = ("forward", "input_gradient", "weight_gradient")
 
@@ -41,10 +40,11 @@ class SparseLayer:
         self.mask: Tensor | None = None
         self.mask_version = -1
         self.wanted: Tensor | str | None = None
-        self.forward_rows = self.backward_rows = self.gradient_rows = None
+        self.forward_rows = self.gradient_rows = self._backward_rows = None
         self.shares = NO_SHARES
         self.places: np.ndarray | None = None  # of the wanted gradients among the weights that exist, if all do
         self.values = self.backward_values = self.gradient = np.empty(0, np.float32)
+        self.turned = False  # whether `backward_values` are those of `values`
         self.weight: Tensor | None = None  # whose values were read last
         self.reading = 0  # number of the forward pass that read them
         self.collected: np.ndarray | None = None
@@ -79,12 +79,8 @@ class SparseLayer:
         self.mask, self.mask_version, self.reading = mask, version, 0
         self.wanted = self.collected = self.places = None
         self.forward_rows = self.gradient_rows = NO_ROWS if self.whole else self._rows(mask)
-        slices = kernels.slices(self.shape, len(self.forward_rows.source), back=True)
-        self.backward_rows = NO_ROWS if self.whole else backward_rows(self.forward_rows, self.shape, slices)
-        self.shares = NO_SHARES
-        self.values, self.backward_values, self.gradient = (
-            np.empty(len(self.forward_rows.source), np.float32) for _ in range(3)
-        )
+        self._backward_rows, self.shares = None, NO_SHARES
+        self.values, self.gradient = (np.empty(len(self.forward_rows.source), np.float32) for _ in range(2))
 
     def want(self, wanted: Tensor | str | None) -> None:
         """Compute only these weights' gradients from now on (None: of all that exist; or EVERYTHING)."""
@@ -100,6 +96,15 @@ class SparseLayer:
             self.places = places(self.gradient_rows, self.forward_rows, self.shape)
         self.gradient = np.empty(len(self.gradient_rows.source), np.float32)
         self.shares = NO_SHARES
+
+    @property
+    def backward_rows(self) -> Rows:
+        """The nonzeros by input channel, found when an input gradient first needs them."""
+        if self._backward_rows is None:
+            slices = kernels.slices(self.shape, len(self.forward_rows.source), back=True)
+            self._backward_rows = backward_rows(self.forward_rows, self.shape, slices)
+            self.backward_values = np.empty(len(self.values), np.float32)
+        return self._backward_rows
 
     def _rows(self, mask: Tensor | None) -> Rows:
         flat = np.ones(self.shape.weights, bool) if mask is None else mask.detach().reshape(-1).numpy()
@@ -124,7 +129,7 @@ class SparseLayer:
         if not self.released:
             self.weight = weight.detach()
             gather(self.entries(weight), self.forward_rows.source, self.values)
-        gather(self.values, self.backward_rows.source, self.backward_values)
+        self.turned = False
 
     def release(self) -> None:
         """Store the weight in `values` only: the dense parameter reads as NaN from now on."""
@@ -200,7 +205,7 @@ class SparseLayer:
     @property
     def parts(self) -> int:
         """Pieces that the rows of the output are cut into."""
-        return parts_of(self.shape.out_rows, self.shape.out_columns)
+        return kernels.parts_of(self.shape.out_rows, self.shape.out_columns)
 
     def _extent(self, blocks: int, columns: int) -> tuple[int, int]:
         """Blocks and columns that a product runs over: of a linear layer the blocks are the columns."""
@@ -219,14 +224,17 @@ class SparseLayer:
             x, (0, self.input_place[0], line * shape.stride, shape.stride),
             entries.starts, entries.slices, entries.offsets, self.values,
             z, (first * block, block, shape.out_columns * WIDTH, 1, channel),
-            tiles(count, shape.out_rows, columns, shape.outputs), False, partial,
+            kernels.tiling_of(count, shape.out_rows, columns, shape.outputs), False, partial,
         )  # fmt: skip
 
     def input_gradient(self, dz: np.ndarray, dx: np.ndarray, first: int, blocks: int, add: bool) -> None:
         """dx = (or += with `add`) the gradient of the input; dz has a border and starts at block `first` of dx."""
-        shape, entries, stride = self.shape, self.backward_rows, self.shape.stride
         if self.runs_dense("input_gradient"):
             return dense.input_gradient(self, dz, dx, first, blocks, add)
+        shape, entries, stride = self.shape, self.backward_rows, self.shape.stride
+        if not self.turned:
+            gather(self.values, entries.source, self.backward_values)
+            self.turned = True
         line, dz_line = shape.columns * WIDTH, (shape.out_columns + 2 * shape.gradient_border) * WIDTH
         block, channel = place_of(shape.inputs, shape.rows, shape.columns, 0, self.flat)
         for row in range(stride):
@@ -241,7 +249,7 @@ class SparseLayer:
                     entries.starts[phase : phase + shape.inputs * entries.slices + 1], entries.slices,
                     entries.offsets, self.backward_values,
                     dx, (first * block + row * line + column * WIDTH, block, line * stride, stride, channel),
-                    tiles(count, rows, columns, shape.inputs), add, NO_SUMS,
+                    kernels.tiling_of(count, rows, columns, shape.inputs), add, NO_SUMS,
                 )  # fmt: skip
 
     def _shares(self, threads: int) -> np.ndarray:
@@ -266,7 +274,7 @@ class SparseLayer:
             x, (0, self.input_place[0], line * shape.stride, shape.stride),
             entries.starts, entries.slices, entries.offsets, self._shares(torch.get_num_threads()),
             dz, (border * (dz_line + WIDTH), block, dz_line, 1, channel),
-            tiles(count, shape.out_rows, columns, 1), add, self.gradient,
+            kernels.tiling_of(count, shape.out_rows, columns, 1), add, self.gradient,
         )  # fmt: skip
 
 
@@ -277,19 +285,3 @@ def place_of(channels: int, rows: int, columns: int, border: int, flat: bool) ->
         return WIDTH, columns * WIDTH
     channel = (rows + 2 * border) * (columns + 2 * border) * WIDTH
     return channels * channel, channel
-
-
-@lru_cache(maxsize=4096)
-def parts_of(rows: int, columns: int) -> int:
-    """Pieces that so many rows of an output are cut into."""
-    return min(kernels.PARTS, -(-rows // int(kernels.cut(columns)[:, 0].max())))
-
-
-@lru_cache(maxsize=4096)
-def tiles(blocks: int, rows: int, columns: int, channels: int) -> tuple:
-    """How a product of so many blocks and channels of the result is cut up (`tiling` of the kernels)."""
-    cuts = kernels.cut(columns)
-    tallest = int(cuts[:, 0].max())
-    units = blocks * min(kernels.PARTS, -(-rows // tallest))
-    pieces = min(channels, max(1, -(-ENOUGH_UNITS // units)))
-    return blocks, rows, tallest, pieces, cuts

@@ -7,6 +7,8 @@ at a time, so that it is still in the cache when it is used.
 import math
 import sys
 from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +20,20 @@ from sparcl_lite.engine.kernels.layout import aligned, blocks_for, pack, unpack
 from sparcl_lite.engine.kernels.simd import WIDTH
 from sparcl_lite.engine.layers import NO_SUMS, SparseLayer
 from sparcl_lite.engine.operations import Drop, Multiply, Operation
-from sparcl_lite.engine.workspace import NOTHING, Normed, Workspace
+from sparcl_lite.engine.workspace import NO_FACTORS, NOTHING, Normed, Workspace
+
+
+def planned(method: Callable) -> Callable:
+    """Have a method of a pass make what it makes of the same arguments once: its memory stays where it is."""
+
+    @wraps(method)
+    def found(self, *arguments):
+        key = (method, *arguments)
+        if key not in self.plans:
+            self.plans[key] = method(self, *arguments)
+        return self.plans[key]
+
+    return found
 
 
 class Pass:
@@ -35,7 +50,7 @@ class Pass:
         self.outputs: list[np.ndarray] = []
         self.output_gradients: list[np.ndarray] = []
         self._token = np.empty(0)
-        self._places: dict[tuple[Map, int], tuple[int, int]] = {}
+        self.plans: dict[tuple, Any] = {}  # see `planned`
 
     @property
     def busy(self) -> bool:
@@ -46,11 +61,10 @@ class Pass:
         """What autograd saves for as long as a backward pass may come."""
         return torch.from_numpy(self._token)
 
+    @planned
     def place(self, m: Map, border: int = 0) -> tuple[int, int]:
         """Floats between blocks and between channels of a map as it is stored here."""
-        if (m, border) not in self._places:
-            self._places[m, border] = m.place(self.capacity, border)
-        return self._places[m, border]
+        return m.place(self.capacity, border)
 
     def spread(self, m: Map, samples: int) -> tuple[int, int, int]:
         """Samples, and floats between blocks and between values of a sample, of a map without border."""
@@ -74,6 +88,8 @@ class Pass:
         self.used, self.chunks, self.outputs = blocks_for(len(inputs[0])), np.array(chunks, float), outputs
         self.chunk_of[:] = -1
         self.chunk_of[: len(inputs[0])] = np.repeat(np.arange(len(chunks)), chunks)
+        for normed in self.normed.values():
+            normed.look()
         self._draw(len(inputs[0]))
         for m, values in zip(self.graph.inputs, inputs, strict=True):
             pack(values.reshape(-1), self.maps[m], self.spread(m, len(values)), self.used)
@@ -123,28 +139,32 @@ class Pass:
 
     def _value(self, expression: Expression, border: int, first: int, count: int) -> np.ndarray:
         """An expression's value with a border, from block `first` on; only to be read."""
-        like = expression.like
-        if expression.is_map and not border:
-            return like.part(self.maps[like], self.capacity, first, count)
-        x = self.space.x[: like.floats(self.capacity if like.flat else count, border)]
-        self._evaluate(expression, x, border, first, count)
+        x, calls = self._activations(expression, border, first, count)
+        for arguments in calls:
+            pointwise.activate(*arguments)
         return x
 
-    def _evaluate(self, expression: Expression, x: np.ndarray, border: int, first: int, count: int) -> None:
-        onto = expression.inner is not None
-        if onto:
-            self._evaluate(expression.inner, x, border, first, count)
-        affines = expression.affines
-        like, pairs = expression.like, [affines[i : i + 2] for i in range(0, len(affines), 2)]
+    @planned
+    def _activations(self, expression: Expression, border: int, first: int, count: int) -> tuple[np.ndarray, list]:
+        """Where a value is, and the calls of `activate` that leave it there."""
+        like = expression.like
+        if expression.is_map and not border:
+            return like.part(self.maps[like], self.capacity, first, count), []
+        x = self.space.x[: like.floats(self.capacity if like.flat else count, border)]
+        return x, self._summands(expression, x, border, first, count)
+
+    def _summands(self, expression: Expression, x: np.ndarray, border: int, first: int, count: int) -> list[tuple]:
+        inner, affines, like = expression.inner, expression.affines, expression.like
+        calls = [] if inner is None else self._summands(inner, x, border, first, count)
         size = (like.channels, like.rows, like.columns, border)
-        for number, pair in enumerate(pairs):
-            low, high = expression.bounds if number == len(pairs) - 1 else FREE
-            (z, scale, shift), (other, *more) = (self._read(a) for a in (*pair, None)[:2])
-            pointwise.activate(
-                z, scale, shift, other, *more, self.place(like), x, self.place(like, border), size, first, count,
-                onto, (np.float32(low), np.float32(high)),
+        for start in range(0, len(affines), 2):
+            low, high = expression.bounds if start + 2 >= len(affines) else FREE
+            (z, scale, shift), (other, *more) = (self._read(a) for a in (*affines[start : start + 2], None)[:2])
+            calls.append(
+                (z, scale, shift, other, *more, self.place(like), x, self.place(like, border), size, first, count,
+                 bool(calls), (np.float32(low), np.float32(high)))
             )  # fmt: skip
-            onto = True
+        return calls
 
     def _read(self, affine: Affine | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if affine is None:
@@ -168,27 +188,32 @@ class Pass:
                     operation.backward(self, x, first, count, d, add)
                     add = True
                 if d is not None:
-                    self._sum(expression, d, x, stage.border, first, count)
+                    for arguments in self._sums_of(expression, stage.border, first, count):
+                        pointwise.gradient_sums(*arguments)
             if d is not None:
                 self._factor(expression)
                 if expression.inner is not None:
                     self._pass_on(expression, d, written)
         self.output_gradients = []
 
-    def _sum(self, expression: Expression, d: np.ndarray, x: np.ndarray, border: int, first: int, count: int) -> None:
-        """The gradient that passes the bounds, and its sums for batch norms and biases."""
-        like = expression.like
+    @planned
+    def _sums_of(self, expression: Expression, border: int, first: int, count: int) -> list[tuple]:
+        """Calls of `gradient_sums`: the gradient that passes the bounds, and its sums for batch norms and biases."""
+        like, (low, high) = expression.like, expression.bounds
+        d, (x, _) = self.space.gradient(expression), self._activations(expression, border, first, count)
         size, masked = (like.channels, like.rows, like.columns, border), expression.bounds != FREE
-        low, high = expression.bounds
+        calls = []
         for number, affine in enumerate(expression.affines):
             if masked or not affine.trivial:
-                pointwise.gradient_sums(
-                    d, self.maps[affine.map], self.normed[affine].scale, self.place(like), x,
-                    self.place(like, border), size, self._sums(number, like), first, count, masked,
-                    (np.float32(low), np.float32(high)),
+                calls.append(
+                    (d, self.maps[affine.map], self.normed[affine].scale, self.place(like), x,
+                     self.place(like, border), size, self._sums(number, like), first, count, masked,
+                     (np.float32(low), np.float32(high)))
                 )  # fmt: skip
             masked = False
+        return calls
 
+    @planned
     def _sums(self, number: int, like: Map) -> np.ndarray:
         shape = (like.channels, 2, self.capacity * WIDTH)
         size = math.prod(shape)
@@ -197,16 +222,13 @@ class Pass:
     def _factor(self, expression: Expression) -> None:
         """From the sums: the gradients of batch norms and biases, and the factors of the maps' gradients."""
         for number, affine in enumerate(expression.affines):
-            normed = self.normed[affine]
-            if affine.biased is not None and affine.norm is None:
-                normed.d_offset = self._sums(number, expression.like)[:, 0, : self.used * WIDTH].sum(1)
-            elif affine.norm is not None:
+            if affine.norm is not None:
                 sizes = self.chunks * (affine.map.rows * affine.map.columns)
-                pointwise.gradient_coefficients(
-                    self._sums(number, expression.like), self.chunk_of, sizes, normed.mean, normed.inverse,
-                    normed.weight_and_bias[0], normed.of_batch, self.space.factors[id(affine)],
-                    normed.d_weight, normed.d_bias, normed.d_offset,
-                )  # fmt: skip
+                sums, factors = self._sums(number, expression.like), self.space.factors[id(affine)]
+                self.normed[affine].gradients(sums, self.chunk_of, sizes, factors)
+            elif affine.biased is not None:
+                sums = self._sums(number, expression.like)[:, 0, : self.used * WIDTH]
+                self.normed[affine].d_offset = sums.sum(1)
 
     def _pass_on(self, expression: Expression, d: np.ndarray, written: set[int]) -> None:
         """The gradient of a sum is that of the expression in it, too."""
@@ -226,18 +248,23 @@ class Pass:
 
         Only to be read: where one expression adds nothing but a bias, it is that expression's.
         """
+        dz, calls = self._gradients(m, first, count, border)
+        for arguments in calls:
+            pointwise.input_gradient(*arguments)
+        return dz
+
+    @planned
+    def _gradients(self, m: Map, first: int, count: int, border: int) -> tuple[np.ndarray, list[tuple]]:
+        """Where a gradient is, and the calls of `input_gradient` that leave it there."""
         readers = [(a, d) for a, e in m.readers if (d := self.space.gradient(e)) is not None]
         if len(readers) == 1 and readers[0][0].norm is None and not border:
-            return m.part(readers[0][1], self.capacity, first, count)
+            return m.part(readers[0][1], self.capacity, first, count), []
         dz = self.space.dz[: m.floats(self.capacity if m.flat else count, border)]
-        size, add = (m.channels, m.rows, m.columns, border), False
-        for affine, d in readers:
-            pointwise.input_gradient(
-                d, self.maps[m], self.space.factors[id(affine)], self.place(m), dz, self.place(m, border), size,
-                first, count, add,
-            )  # fmt: skip
-            add = True
-        return dz
+        size, place = (m.channels, m.rows, m.columns, border), self.place(m)
+        return dz, [
+            (d, self.maps[m], self.space.factors[id(a)], place, dz, self.place(m, border), size, first, count, i > 0)
+            for i, (a, d) in enumerate(readers)
+        ]
 
     def product(self, number: int, layer: SparseLayer, product: str) -> Callable[[], None]:
         """A call that runs one product of a layer of a stage once, on whatever the memory holds, to time it."""
@@ -270,5 +297,4 @@ class _Holder:
         return sys.getrefcount(self.token)
 
 
-NO_FACTORS = np.empty((0, 0), np.float32)
 FREE_REFERENCES = _Holder().references()

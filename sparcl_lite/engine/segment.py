@@ -1,6 +1,7 @@
 """A part of a network that runs on the sparse kernels, as one differentiable function for PyTorch's autograd."""
 
 import sys
+from collections.abc import Iterable
 
 import numba
 import numpy as np
@@ -34,7 +35,7 @@ class Segment(nn.Module):
         self.used: Graph | None = None  # the last one: only its weights may be released
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        if not all(taken(x) for x in inputs):
+        if not taken(inputs):
             self.engine.restore()
             return self.dense(*inputs)
         graph = self.graph(inputs)
@@ -44,7 +45,7 @@ class Segment(nn.Module):
             return self.dense(*inputs)  # which refuses them
         _use_threads()
         parameters = self.parameters_of(graph)
-        if not all(taken(parameter) for parameter in parameters):
+        if not taken(parameters):
             return self.dense(*inputs)
         if torch.is_grad_enabled():
             found = _Function.apply(self, graph, chunks, len(inputs), *inputs, *parameters)
@@ -94,7 +95,7 @@ class Segment(nn.Module):
         if isinstance(slot.source, SparseLayer):
             return self.engine.gradient(self, slot.source)
         affine, name = slot.source
-        return torch.from_numpy(getattr(work.normed[affine], name).copy())
+        return torch.from_numpy(getattr(work.normed[affine], name))
 
     def _run(self, graph: Graph, inputs: tuple[Tensor, ...], chunks: tuple[int, ...], trains: bool = False):
         """A pass that remembers what its backward needs, and the outputs."""
@@ -188,10 +189,17 @@ def prune_again(module: nn.Module) -> None:
             hook(module, None)
 
 
-def taken(x: Tensor) -> bool:
-    """Whether the kernels can take an input: float32 on the CPU, outside of autocast and of function transforms."""
-    plain = isinstance(x, Tensor) and x.dim() > 0 and x.device.type == "cpu" and x.dtype == torch.float32 and len(x) > 0
-    return plain and not torch.is_autocast_enabled("cpu") and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+def taken(tensors: Iterable[Tensor]) -> bool:
+    """Whether the kernels can take all of these: float32 on the CPU, outside of autocast and of function transforms."""
+    return not torch.is_autocast_enabled("cpu") and all(
+        isinstance(x, Tensor)
+        and x.is_cpu
+        and x.dtype == torch.float32
+        and x.dim() > 0
+        and x.numel() > 0
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        for x in tensors
+    )
 
 
 def _use_threads() -> None:

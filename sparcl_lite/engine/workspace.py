@@ -11,6 +11,7 @@ from sparcl_lite.engine.memory import GradientPlan
 
 GROUP_BYTES = 6_000_000  # of one feature map: blocks of samples are processed together up to this size
 NOTHING = np.empty(0, np.float32)
+NO_FACTORS = np.empty((0, 0), np.float32)
 
 
 class Workspace:
@@ -62,60 +63,69 @@ class Workspace:
 
 
 class Normed:
-    """An affine map as seen by each sample of a pass."""
+    """An affine map as seen by each sample of a pass.
+
+    Attributes
+    ----------
+    of_batch : whether statistics are the batch's
+    scale, shift : of each channel and sample
+    d_weight, d_bias, d_offset : gradients of the batch norm and of the bias in front, after a backward pass
+    """
 
     def __init__(self, affine: Affine, capacity: int):
         self.affine, channels = affine, affine.map.channels
         self.scale, self.shift = (aligned(channels, capacity * WIDTH) for _ in range(2))
-        self.mean = self.inverse = np.empty((0, 0), np.float32)
         self.ones, self.zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-        self.d_weight, self.d_bias, self.d_offset = (np.empty(channels, np.float32) for _ in range(3))
+        self.mean = self.inverse = np.empty((0, 0), np.float32)
+        self.weight = self.bias = self.offset = self.d_weight = self.d_bias = self.d_offset = self.zeros
+        self.of_batch = False
 
-    @property
-    def of_batch(self) -> bool:
-        """Whether statistics are the batch's."""
-        norm = self.affine.norm
-        return norm is not None and (norm.training or norm.running_mean is None)
-
-    @property
-    def offset(self) -> np.ndarray:
-        """The bias that is added in front of the batch norm."""
-        return self.zeros if self.affine.biased is None else self.affine.biased.bias.detach().numpy()
-
-    @property
-    def weight_and_bias(self) -> tuple[np.ndarray, np.ndarray]:
-        """Factor and summand of each channel, of a batch norm."""
-        norm = self.affine.norm
-        if norm.weight is None:
-            return self.ones, self.zeros
-        return norm.weight.detach().numpy(), norm.bias.detach().numpy()
+    def look(self) -> None:
+        """Take parameters and mode as they are now."""
+        norm, biased = self.affine.norm, self.affine.biased
+        if biased is not None:
+            self.offset = biased.bias.detach().numpy()
+        if norm is not None:
+            self.of_batch = norm.training or norm.running_mean is None
+            known = norm.weight is not None
+            self.weight = norm.weight.detach().numpy() if known else self.ones
+            self.bias = norm.bias.detach().numpy() if known else self.zeros
 
     def begin(self, partial: np.ndarray, parts: int, chunk_of: np.ndarray, sizes: np.ndarray) -> None:
         """Take statistics, and set scale and shift."""
-        norm, channels, chunks = self.affine.norm, len(self.ones), len(sizes)
+        norm, shape = self.affine.norm, (len(self.ones), len(sizes))
         if norm is None:
             self.scale[:] = present = chunk_of >= 0
             np.multiply(self.offset[:, None], present, out=self.shift)
             return
         if self.of_batch:
-            self.mean, self.inverse = (np.empty((channels, chunks), np.float32) for _ in range(2))
+            self.mean, self.inverse = np.empty(shape, np.float32), np.empty(shape, np.float32)
             keeps = norm.training and norm.running_mean is not None
             running = (norm.running_mean.numpy(), norm.running_var.numpy()) if keeps else (NOTHING, NOTHING)
-            momenta = _momenta(norm, chunks) if keeps else np.zeros(chunks)
+            momenta = _momenta(norm, len(sizes)) if keeps else np.zeros(len(sizes))
             pointwise.statistics(
                 partial, parts, chunk_of, sizes, self.offset, running, (momenta, norm.eps), self.mean, self.inverse
             )
         else:
             mean, variance = norm.running_mean.numpy() - self.offset, norm.running_var.numpy()
-            self.mean = np.repeat(mean[:, None], chunks, 1)
-            self.inverse = np.repeat(1 / np.sqrt(variance + norm.eps)[:, None], chunks, 1).astype(np.float32)
-        pointwise.coefficients(self.mean, self.inverse, *self.weight_and_bias, chunk_of, self.scale, self.shift)
+            self.mean = np.repeat(mean[:, None], len(sizes), 1)
+            self.inverse = np.repeat(1 / np.sqrt(variance + norm.eps)[:, None], len(sizes), 1).astype(np.float32)
+        pointwise.coefficients(self.mean, self.inverse, self.weight, self.bias, chunk_of, self.scale, self.shift)
+
+    def gradients(self, sums: np.ndarray, chunk_of: np.ndarray, sizes: np.ndarray, factors: np.ndarray) -> None:
+        """From the sums of the gradient: those of parameters, and the factors of the map's."""
+        self.d_weight, self.d_bias, self.d_offset = (np.empty_like(self.zeros) for _ in range(3))
+        pointwise.gradient_coefficients(
+            sums, chunk_of, sizes, self.mean, self.inverse, self.weight, self.of_batch, factors,
+            self.d_weight, self.d_bias, self.d_offset,
+        )  # fmt: skip
 
 
 def _momenta(norm: nn.Module, chunks: int) -> np.ndarray:
     """The weight of each chunk in the running statistics, as if chunks were passes one after the other."""
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked += chunks
+    tracked = norm.num_batches_tracked
+    if tracked is not None:
+        tracked.add_(chunks)
     if norm.momentum is None:  # the mean of all batches
-        return 1 / (int(norm.num_batches_tracked) - chunks + 1 + np.arange(chunks))
+        return 1 / (int(tracked) - chunks + 1 + np.arange(chunks))
     return np.full(chunks, float(norm.momentum))

@@ -5,6 +5,8 @@ vector, and a stride only changes addresses. Each kernel loops over tiles of pos
 output channels: the inputs that the tile reads stay in the cache.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numba import njit, prange
 
@@ -15,6 +17,7 @@ from sparcl_lite.engine.kernels.tiles import sums, tile_functions
 
 INNERMOST_CACHE = 32 * 1024  # bytes; processors have 32 to 48 KiB
 FEWEST = 10  # nonzeros of a row that a slice of the channels must have
+ENOUGH_UNITS = 8  # pieces of work that keep a few threads evenly busy
 PARTS = 4  # pieces that the rows of a block are cut into: the units of work, whatever the number of threads
 
 #: Tiles (rows, columns): up to 16 positions, half of the 512-bit registers; fewer where a vector takes several.
@@ -52,6 +55,22 @@ def slices(shape: Shape, nonzeros: int, *, back: bool = False) -> int:
     height, width, *_ = cut(shape.out_columns)[0]
     read = channels * (height * step + reach) * (width * step + reach) * WIDTH * np.float32().nbytes
     return int(max(1, min(-(-read // INNERMOST_CACHE), nonzeros // (FEWEST * rows))))
+
+
+@lru_cache(maxsize=4096)
+def parts_of(rows: int, columns: int) -> int:
+    """Pieces that so many rows of an output are cut into."""
+    return min(PARTS, -(-rows // int(cut(columns)[:, 0].max())))
+
+
+@lru_cache(maxsize=4096)
+def tiling_of(blocks: int, rows: int, columns: int, channels: int) -> tuple:
+    """How a product of so many blocks and channels of the result is cut up (`tiling` of the products below)."""
+    cuts = cut(columns)
+    tallest = int(cuts[:, 0].max())
+    units = blocks * min(PARTS, -(-rows // tallest))
+    pieces = min(channels, max(1, -(-ENOUGH_UNITS // units)))
+    return blocks, rows, tallest, pieces, cuts
 
 
 def _functions(rows: int, cols: int, step: int):
