@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sparcl_lite
-from sparcl_lite.engine.kernels import convolution, layout
+from sparcl_lite.engine.kernels import convolution, index, layout, pooling
 from sparcl_lite.engine.kernels.index import Shape, scatter
 from sparcl_lite.engine.kernels.simd import WIDTH
 from sparcl_lite.engine.layers import EVERYTHING, NO_SUMS, PRODUCTS, SparseLayer, is_channels_last
@@ -257,6 +257,28 @@ def test_features_go_in_and_come_out(samples, features, spare):
     found = np.empty_like(values)
     layout.unpack(x.reshape(-1), found.reshape(-1), spread, 0, blocks)
     np.testing.assert_array_equal(found, values)
+
+
+def test_masks_of_more_than_one_piece_are_found_whole(monkeypatch):
+    monkeypatch.setattr(index, "PIECE", 7)
+    for density in (0, 0.3, 1):
+        mask = np.random.default_rng(0).random(6 * 5 * 9) < density
+        rows = index.forward_rows(mask, Shape(6, 5, 3, 1, 1, 1, 4, 4, 1, False))
+        np.testing.assert_array_equal(rows.source, np.flatnonzero(mask))
+        assert rows.starts[-1] == mask.sum()
+
+
+def test_the_maximum_with_what_is_no_number_is_none():
+    """As `max_pool2d` has it; wherever in the window it lies."""
+    for place in range(4):
+        images = torch.arange(4.0).reshape(1, 1, 2, 2)
+        images.view(-1)[place] = torch.nan
+        x, y = packed(images.numpy(), 0), layout.aligned(WIDTH)
+        window = (np.array([0]), np.array([2]), np.array([0]), np.array([2]))
+        one = np.ones((1, 1), np.float32)
+        pooling.maximum(x, (4 * WIDTH, 4 * WIDTH), y, (WIDTH, WIDTH), (1, 2, 2, 0), window, one, 0, 1)
+        assert np.isnan(y[0])
+        assert not y[1:].any()
 
 
 def test_numbas_threads_leave_pytorchs_alone():

@@ -30,6 +30,25 @@ def test_every_rival_trains_the_same_model(name, kind):
         torch.testing.assert_close(step(), expected(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", bench.TASKS)
+def test_the_compiled_model_is_the_one_that_trains(kind, monkeypatch):
+    """With PyTorch's backend that compiles nothing: its own takes minutes."""
+    compiled = []
+
+    def compile_(call):
+        compiled.append(call)
+        return torch._dynamo.optimize("eager")(call)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    task = bench.Task(kind, 0.9, **SIZES)
+    step, expected = bench.step_of("torch.compile", task), bench.step_of(DENSE[0], task)
+    assert len(compiled) == 1
+    torch._dynamo.utils.counters.clear()
+    for _ in range(3):
+        torch.testing.assert_close(step(), expected(), rtol=1e-4, atol=1e-4)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+
+
 def test_the_dense_steps_differ_from_the_masked_one():
     task = bench.Task("linear", 0.9, **SIZES)
     dense, masked = bench.step_of(DENSE[0], task), bench.step_of("masked, contiguous", task)

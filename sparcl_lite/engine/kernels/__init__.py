@@ -37,3 +37,4 @@ def _can_cache() -> bool:
 #: Of every kernel; those that are called from Python are kept compiled where there is a place for it.
 OPTIONS = {"nogil": True, "fastmath": True, "error_model": "numpy"}
 CACHED = OPTIONS | {"cache": _can_cache()}
+EXACT = CACHED | {"fastmath": False}  # where what is no number must stay so, or nothing but places is computed

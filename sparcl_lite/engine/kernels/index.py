@@ -6,10 +6,10 @@ from functools import cached_property
 import numpy as np
 from numba import njit, prange
 
-from sparcl_lite.engine.kernels import CACHED
+from sparcl_lite.engine.kernels import EXACT
 from sparcl_lite.engine.kernels.simd import WIDTH
 
-EXACT = CACHED | {"fastmath": False}
+PIECE = 1 << 22  # entries of a mask that are looked at together
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Rows:
 
 def forward_rows(mask: np.ndarray, shape: Shape, slices: int = 1) -> Rows:
     """Nonzeros by output channel; `mask` is flat, in the order output channel, input channel, row, column."""
-    source = np.flatnonzero(mask).astype(np.int32)
+    source = _nonzeros(mask)
     area, own = shape.kernel**2, shape.group_inputs
     channels = np.arange(slices) * own // slices
     firsts = np.arange(shape.outputs)[:, None] * own * area + channels * area
@@ -103,6 +103,16 @@ def forward_rows(mask: np.ndarray, shape: Shape, slices: int = 1) -> Rows:
     offsets = np.empty(len(source), np.int32)
     _forward_offsets(source, shape.numbers(), offsets)
     return Rows(starts.astype(np.int64), offsets, source, slices)
+
+
+def _nonzeros(mask: np.ndarray) -> np.ndarray:
+    """Where a mask is not zero, piece by piece: numpy finds places of eight bytes each."""
+    found, at = np.empty(np.count_nonzero(mask), np.int32), 0
+    for start in range(0, mask.size, PIECE):
+        here = np.flatnonzero(mask[start : start + PIECE])
+        np.add(here, start, out=found[at : at + len(here)], casting="same_kind")
+        at += len(here)
+    return found
 
 
 def backward_rows(forward: Rows, shape: Shape, slices: int = 1) -> Rows:

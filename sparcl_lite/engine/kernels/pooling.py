@@ -7,7 +7,7 @@ padding, overlapping, or adaptive. Places and borders as in `pointwise`.
 import numpy as np
 from numba import njit, prange
 
-from sparcl_lite.engine.kernels import CACHED
+from sparcl_lite.engine.kernels import CACHED, EXACT
 from sparcl_lite.engine.kernels.simd import (
     WIDTH,
     divided,
@@ -59,7 +59,7 @@ def average_gradient(dy, y_place, dx, x_place, size, windows, divisors, first_bl
                         store(dx, to, plus(load(dx, to), share))
 
 
-@njit(parallel=True, **CACHED)
+@njit(parallel=True, **EXACT)
 def maximum(x, x_place, y, y_place, size, windows, divisors, first_block, blocks):
     """y = the largest value in each window of x (`divisors` are not used)."""
     channels, _, columns, border = size
@@ -78,7 +78,7 @@ def maximum(x, x_place, y, y_place, size, windows, divisors, first_block, blocks
                 store(y, target + (i * lefts.size + j) * WIDTH, largest)
 
 
-@njit(parallel=True, **CACHED)
+@njit(parallel=True, **EXACT)
 def maximum_gradient(x, x_place, y, dy, y_place, dy_place, dx, dx_place, size, windows, first_block, blocks, add):
     """dx = (or += with `add`) dy at the first largest value of each window; x and dy start at `first_block`."""
     channels, rows, columns, border = size
