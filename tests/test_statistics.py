@@ -108,7 +108,8 @@ def test_a_statement_needs_all_its_comparisons():
     assert joint_verdict([REPRODUCED, REPRODUCED]) == REPRODUCED
     assert joint_verdict([REPRODUCED, INCONCLUSIVE]) == INCONCLUSIVE
     assert joint_verdict([REPRODUCED, INCONCLUSIVE, CONTRADICTED]) == CONTRADICTED
-    assert joint_verdict([CONTRADICTED, UNTESTABLE]) == UNTESTABLE
+    assert joint_verdict([CONTRADICTED, UNTESTABLE]) == CONTRADICTED
+    assert joint_verdict([REPRODUCED, UNTESTABLE]) == UNTESTABLE
     with pytest.raises(ValueError, match="verdicts: got none"):
         joint_verdict([])
 

@@ -116,13 +116,13 @@ def verdict(interval: Interval, bound: float) -> str:
 def joint_verdict(verdicts: Iterable[str]) -> str:
     """The verdict on a statement that needs all its comparisons.
 
-    `reproduced` when every comparison is, `contradicted` when one is, `not testable here` when one is, else
-    `inconclusive`. Raises ValueError on no comparison.
+    `contradicted` when one comparison is, whatever the others; else `not testable here` when one is, `reproduced` when
+    all are, or `inconclusive`. Raises ValueError on no comparison.
     """
     found = set(verdicts)
     if not found:
         raise ValueError("verdicts: got none, allowed are one or more")
-    for decisive in (UNTESTABLE, CONTRADICTED, INCONCLUSIVE):
+    for decisive in (CONTRADICTED, UNTESTABLE, INCONCLUSIVE):
         if decisive in found:
             return decisive
     return REPRODUCED

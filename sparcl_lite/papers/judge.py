@@ -53,8 +53,9 @@ def judge(
         frame = runs.get(claim.experiment, pd.DataFrame())
         rule = own.get(claim.rule) or RULES[claim.rule]
         evidence = [rule(claim, experiment, frame, a, b) for a, b in claim.comparisons]
-        reasons = [e.note for e in evidence if e.outcome == UNTESTABLE]
-        judged.append(Judged(claim, joint_verdict(e.outcome for e in evidence), evidence, "".join(reasons[:1])))
+        outcome = joint_verdict(e.outcome for e in evidence)
+        reasons = [e.note for e in evidence if outcome == e.outcome == UNTESTABLE]
+        judged.append(Judged(claim, outcome, evidence, "".join(reasons[:1])))
     return judged
 
 

@@ -57,8 +57,8 @@ class Judged:
 
     @property
     def n(self) -> int:
-        """Seeds of the comparison that has the fewest."""
-        return min((e.effect.n for e in self.evidence), default=0)
+        """Seeds of the comparison that has the fewest, of those with runs."""
+        return min((e.effect.n for e in self.evidence if e.effect.n), default=0)
 
     @property
     def paper(self) -> float | None:
