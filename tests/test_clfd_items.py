@@ -123,6 +123,17 @@ def test_without_the_row_on_all_data_sparsity_and_fewer_data_are_one_part():
     assert parts.attrs["verdict"].endswith("neither the masked loss nor sparsity and fewer data")
 
 
+@pytest.mark.parametrize("row", ["er-50", "er-50+mask", "sparcl-er-0.75-50+mask"])
+def test_the_split_says_where_a_row_has_no_runs(row):
+    rows = {"er-50": 30.0, "er-50+mask": 38.0, "sparcl-er-0.75-50+mask-ddr": 37.0, "sparcl-er-0.75-50+mask": 41.0}
+    parts = gain_of_sparcl(tables(), gains(**{name: value for name, value in rows.items() if name != row}))
+    assert len(parts) < len(rows)
+    assert (parts.attrs["complete"], parts.attrs["verdict"]) == (False, "not known: some rows have no runs")
+    alone = gain_of_sparcl(tables(), gains(**{row: 30.0}))
+    assert alone.empty
+    assert not alone.attrs["complete"]
+
+
 @pytest.mark.parametrize(
     ("counts", "title"),
     [

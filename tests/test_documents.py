@@ -44,7 +44,15 @@ def test_tables_of_the_papers_own_data_are_shown_once_there_are_runs(known, tmp_
     frontier = experiments("desk")["frontier"]
     (plain,) = frontier.configs(frontier.row("er-200"), 1)
     store.put(lite.model_copy(update={"config": plain}))
+    parts = ("er-50", "er-50+mask", "sparcl-er-0.75-50+mask-ddr", "sparcl-er-0.75-50+mask")
+    assert empty["desk_gain"] == documents.NO_RUNS
+    for part in parts:
+        for config in experiment.configs(experiment.row(part), 1 if part.endswith("ddr") else 2):
+            store.put(lite.model_copy(update={"config": config}))
     found = documents.blocks(tmp_path)
+    assert "| the masked loss alone, dense | +0.0 ± 0.0 | 2 |" in found["desk_gain"]
+    assert "| sparsity, all masked, on all data | +0.0 | 1 |" in found["desk_gain"]
+    assert "In words: one seed decides nothing." in found["desk_gain"]
     assert re.search(r"\| 50 \| CLFD-ER \| 45.56 ± 3.71 \| .* \| 2 \|", found["desk_clfd_tables"])
     assert found["desk_frontier"].startswith("Seconds and memory are not measured yet.")
     assert re.search(r"\| ER \| .* \| 1 \|", found["desk_frontier"])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from sparcl_lite.engine import accelerate, engine_for
-from sparcl_lite.models import ResNet
+from sparcl_lite.models import Network, ResNet
 
 LR = 0.01
 Masks = Mapping[str, Tensor]
@@ -131,18 +131,41 @@ def _sparselab(model: nn.Module, masks: Masks, inputs: Tensor) -> nn.Module:
     return layer
 
 
+class _Layer(Network):
+    """A layer alone, as a network that an engine may run."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layers = nn.Sequential(layer)
+
+    @property
+    def body(self) -> nn.Module:
+        return self.layers
+
+    def dense(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
+        return self.layers(x)
+
+    def forward(self, x: Tensor, chunks: tuple[int, ...] = ()) -> Tensor:
+        return self.engine(x)
+
+
 def _ours(model: nn.Module, masks: Masks, inputs: Tensor) -> nn.Module:
-    """The one place where this package's engine is put on a model."""
-    if not isinstance(model, ResNet):  # a layer
-        for name, mask in masks.items():
-            owner, _, parameter = name.rpartition(".")
-            prune.custom_from_mask(model.get_submodule(owner), parameter, mask)
-        return accelerate(nn.Sequential(model), inputs.detach(), "sparse")
+    """This package's engine under its own training loop: one number is stored for each nonzero weight and gradient."""
+    if not isinstance(model, ResNet):
+        model, masks = _Layer(model), {f"0.{name}": mask for name, mask in masks.items()}
     masking = SimpleNamespace(existing=dict(masks), wanted={}, reads_gradients=False)
     model.engine = engine_for("sparse", model, masking, alone=True)
     if model.engine is None:
         raise Unavailable('numba is missing: pip install "sparcl-lite[kernels]"')
     return model
+
+
+def _accelerated(model: nn.Module, masks: Masks, inputs: Tensor) -> nn.Module:
+    """This package's engine under a module that `torch.nn.utils.prune` has pruned, for any loop and optimiser."""
+    for name, mask in masks.items():
+        owner, _, parameter = name.rpartition(".")
+        prune.custom_from_mask(model.get_submodule(owner), parameter, mask)
+    return accelerate(model if isinstance(model, ResNet) else nn.Sequential(model), inputs.detach(), "sparse")
 
 
 #: Dense ones first: every other is compared with the faster of them.
@@ -157,5 +180,6 @@ RIVALS = {
     "PyTorch sparse CSR": Rival(_csr),
     "SparseProp": Rival(_sparseprop, masks_gradients=True),
     "SparseLab": Rival(_sparselab),
+    f"{OURS}, accelerate": Rival(_accelerated),
     OURS: Rival(_ours),
 }

@@ -24,7 +24,6 @@ from sparcl_lite.bench.workload import Workload
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.errors import KitError
 from sparcl_lite.measure.memory import PeakMemory
-from sparcl_lite.models import ResNet
 from sparcl_lite.runs.result import environment
 from sparcl_lite.threads import using_threads
 
@@ -206,7 +205,7 @@ def step_of(name: str, task: Task) -> Callable[[], Tensor]:
 
 
 def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
-    if isinstance(model, ResNet):  # which may have an engine, whose weights are not those of the model
+    if getattr(model, "engine", None):  # whose weights are not those of the model
         return SparseSGD(model, LR).__enter__()
     return torch.optim.SGD(model.parameters(), lr=LR, foreach=True)
 

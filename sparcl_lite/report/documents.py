@@ -8,6 +8,7 @@ import pandas as pd
 from sparcl_lite.papers.claims import RUN_RULES
 from sparcl_lite.papers.clfd.costs import points
 from sparcl_lite.papers.clfd.frontier import frontier
+from sparcl_lite.papers.clfd.tables import gain_of_sparcl
 from sparcl_lite.papers.measured import cost_rounds
 from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judged
 from sparcl_lite.papers.verdicts import Judged
@@ -60,6 +61,7 @@ def blocks(results: Path) -> dict[str, str]:
         "desk_claims": _claims(entries["desk"]),
         "desk_frontier": _frontier(store),
         "desk_goal": _goal(store),
+        "desk_gain": _gain(store),
     }
 
 
@@ -98,6 +100,18 @@ def _goal(store: Store) -> str:
     experiment, reports = frontier(profile="desk", methods=["er"]), cost_rounds(store, "desk")
     frame = experiment.stored(seeds=ALL_SEEDS, store=store)
     return NO_RUNS if frame.empty or not reports else goal(points(experiment, frame, reports))
+
+
+def _gain(store: Store) -> str:
+    """SparCL-ER's gain at `desk` and its parts, once every part has runs."""
+    experiment = experiments("desk")["clfd_tables"]
+    frame = experiment.stored(seeds=ALL_SEEDS, store=store)
+    parts = None if frame.empty else gain_of_sparcl(experiment, frame)
+    if parts is None or not parts.attrs["complete"]:
+        return NO_RUNS
+    points = [f"{m:+.1f}" + (f" ± {(high - low) / 2:.1f}" if n > 1 else "") for _, m, low, high, n in parts.values]
+    shown = Table(parts[["comparison"]].assign(points=points, n=parts["n"]), "", set())
+    return f"{shown.to_markdown()}\n\nIn words: {parts.attrs['verdict']}."
 
 
 def render(root: Path) -> None:

@@ -176,7 +176,8 @@ def attribution(
 
     The rows are given by id, `masked` the dense one and `whole` the sparse one on all data; without runs of the latter
     sparsity and fewer data are one part. `others` are compared with `dense`, too. `attrs["verdict"]` says in words
-    which parts the gain comes from: a part counts when its interval is above zero.
+    which parts the gain comes from: a part counts when its interval is above zero; `attrs["complete"]` whether the
+    whole and every part have runs.
     """
     parts = {"the masked loss": (masked, dense), "sparsity": (whole, masked), "fewer data": (sparse, whole)}
     if whole not in set(frame["row"]):
@@ -186,15 +187,20 @@ def attribution(
     pairs += [(row, said.get(name, f"{name}, all masked"), against) for name, (row, against) in parts.items()]
     pairs += [(row, f"beside it: {label} - dense", dense) for row, label in others]
     table = compared(pairs, frame, "class_il").rename(columns={"label": "comparison"})
+    found = {(line.row, line.against): line for line in table.itertuples()}
+    parts = {"as published": (sparse, dense)} | parts
     table = table[["comparison", "difference", "low", "high", "n"]]
-    table.attrs["verdict"] = _words(dict(zip(("", *parts), table["low"], strict=False)), n=int(table["n"].min()))
+    lines = {name: found[pair] for name, pair in parts.items() if pair in found}
+    table.attrs["complete"] = len(lines) == len(parts)
+    table.attrs["verdict"] = _words(lines) if table.attrs["complete"] else "not known: some rows have no runs"
     return table
 
 
-def _words(lows: dict[str, float], n: int) -> str:
-    if n < 2:
+def _words(lines: dict[str, Any]) -> str:
+    if any(line.n < 2 for line in lines.values()):
         return "one seed decides nothing"
-    published, *parts = lows.items()
-    sources = [name for name, low in parts if low > 0]
-    start = "a gain as published" if published[1] > 0 else "no gain as published"
-    return f"{start}; what raises accuracy here: {' and '.join(sources) or 'neither ' + ' nor '.join(dict(parts))}"
+    published, *parts = (line.low > 0 for line in lines.values())
+    names = list(lines)[1:]
+    sources = [name for name, raises in zip(names, parts, strict=True) if raises]
+    start = "a gain as published" if published else "no gain as published"
+    return f"{start}; what raises accuracy here: {' and '.join(sources) or 'neither ' + ' nor '.join(names)}"
