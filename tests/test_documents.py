@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from sparcl_lite.papers.measured import benchmarks
 from sparcl_lite.papers.registry import experiments
-from sparcl_lite.report import documents
+from sparcl_lite.report import documents, performance
+from sparcl_lite.runs.benchmark import Measurement
 from sparcl_lite.runs.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -68,3 +70,28 @@ def test_verdicts_say_where_their_runs_are_from(known):
     assert {("SparCL", "`lite`"), ("LightCL", "`lite`"), ("CLFD", "CIFAR-10 (`desk`)")} <= set(shown)
     assert ("CLFD", "`lite`") not in shown  # it has claims about the papers' own data only
     assert sum("K-sparse" in line for line in lines) == 1  # its runs are the same at both
+
+
+def test_tables_of_speed_are_those_of_the_measurements(tmp_path):
+    assert {*performance.blocks(Store(tmp_path)).values()} == {performance.NO_RUNS}
+    store, experiment = Store(tmp_path), benchmarks()
+    reports = {
+        "sweep-resnet18": {"dense_ms": 101.26, "speedup": {"0.9": 2.512, "0.95": 3.5}},
+        "memory-vgg11_bn": {"dense_bytes": 1_150_400_000, "sparse_bytes": 778_000_000, "ratio": 0.676},
+        "rivals": {
+            "rows": [
+                {"task": "linear", "rival": "masked", "sparsity": None, "speedup": 0.98, "peak_bytes": 33_600_000},
+                {"task": "linear", "rival": "SparseLab", "sparsity": 0.9, "speedup": 2.054, "peak_bytes": None},
+            ],
+        },
+    }
+    for name, report in reports.items():
+        (config,) = experiment.configs(experiment.row(name), 1)
+        about = {"settings": {"threads": 2, "levels": [0.75, 0.9]}, "environment": {"processor": "a processor"}}
+        store.put(Measurement(config=config, report=report | about, finished=""))
+    found = performance.blocks(store)
+    assert "| torchvision's resnet18, 64x64, batch 32 | 2 | 101 ms |  | 2.51x | 3.50x |  |" in found["steps"]
+    assert "| torchvision's vgg11_bn, 32x32, batch 32 | 1150 MB | 778 MB | 0.68 |" in found["peaks"]
+    assert "| linear | masked | 0.98x, 34 MB | 0.98x, 34 MB |" in found["rivals"]
+    assert "| linear | SparseLab |  | 2.05x |" in found["rivals"]
+    assert found["rivals"].endswith("On a processor.")

@@ -9,6 +9,10 @@ from sparcl_lite.runs.store import Store
 WIDE = {"network": "resnet18", "image": 32, "batch": 32, "threads": 2}
 SMALL = {"network": "small", "width": 16, "image": 28, "batch": 48, "threads": 1, "repeats": 15}
 LEVELS = [0.9, 0.95]
+TORCHVISION = {
+    name: WIDE | {"network": f"torchvision:{name}", "image": image}
+    for name, image in (("resnet18", 64), ("vgg11_bn", 32))
+}
 #: What is measured by name: the benchmark and its settings.
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"step-{level:.0f}": ("step", WIDE | {"width": 64, "sparsity": level / 100}) for level in (75, 90)},
@@ -17,7 +21,10 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"sweep-resnet18-{width}": ("sweep", WIDE | {"width": width, "repeats": 7}) for width in (32, 64)},
     "sweep-resnet18-16": ("sweep", WIDE | {"width": 16, "repeats": 9}),
     "sweep-small-16": ("sweep", SMALL),
+    **{f"sweep-{name}": ("sweep", sizes | {"sparsities": LEVELS, "repeats": 7}) for name, sizes in TORCHVISION.items()},
     **{f"memory-{batch}": ("memory", WIDE | {"width": 64, "batch": batch, "sparsity": 0.95}) for batch in (32, 96)},
+    **{f"memory-{name}": ("memory", sizes | {"sparsity": 0.95}) for name, sizes in TORCHVISION.items()},
+    "rivals": ("rivals", {"threads": 2}),
     "kernels-95": ("kernels", WIDE | {"width": 64, "sparsity": 0.95}),
     "parts-95": ("parts", WIDE | {"width": 64, "sparsity": 0.95}),
     "train-lite": ("train", {"profile": "lite", "sparsities": LEVELS, "threads": 1}),

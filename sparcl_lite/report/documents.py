@@ -12,7 +12,7 @@ from sparcl_lite.papers.clfd.tables import gain_of_sparcl
 from sparcl_lite.papers.measured import cost_rounds
 from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judged
 from sparcl_lite.papers.verdicts import Judged
-from sparcl_lite.report import notebooks
+from sparcl_lite.report import notebooks, performance
 from sparcl_lite.report.budget import costs_table, goal
 from sparcl_lite.report.tables import (
     BESIDE_PAPER,
@@ -26,7 +26,7 @@ from sparcl_lite.report.tables import (
 )
 from sparcl_lite.runs.store import Store
 
-DOCUMENTS = ("README.md", "docs/index.md", "docs/results.md")
+DOCUMENTS = ("README.md", "docs/index.md", "docs/results.md", "docs/performance.md")
 METRIC_COLUMNS = ("paper", "ours", "difference", *BESIDE_PAPER)
 CLASS_IL = [f"Class-IL {column}" for column in METRIC_COLUMNS]
 BOTH = [f"{metric} {column}" for metric in METRIC_NAMES.values() for column in METRIC_COLUMNS]
@@ -62,6 +62,7 @@ def blocks(results: Path) -> dict[str, str]:
         "desk_frontier": _frontier(store),
         "desk_goal": _goal(store),
         "desk_gain": _gain(store),
+        **performance.blocks(store),
     }
 
 
