@@ -40,7 +40,8 @@ def _table(lines: list[dict[str, str]], found: dict[str, Any], names: Any) -> st
     if not lines:
         return NO_RUNS
     where = dict.fromkeys(found[name]["environment"]["processor"] for name in names if name in found)
-    return f"{Table(pd.DataFrame(lines).fillna("")).to_markdown()}\n\nOn {'; '.join(where)}."
+    table = Table(pd.DataFrame(lines).fillna(""))
+    return f"{table.to_markdown()}\n\nOn {'; '.join(where)}."
 
 
 def _steps(found: dict[str, Any]) -> list[dict[str, str]]:
