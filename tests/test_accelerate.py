@@ -136,6 +136,17 @@ def assert_same_gradients(module, oracle, tolerance=1e-3):
             assert distance < tolerance * float(theirs.grad.norm()) + 1e-5 * largest, name
 
 
+def test_a_pass_sets_each_pruned_weight_once(monkeypatch):
+    """A layer with a bias has two parameters, and one mask."""
+    module = sl.accelerate(pruned(four_layers), images(), "sparse")
+    calls, apply_mask = [], prune.BasePruningMethod.apply_mask
+    monkeypatch.setattr(
+        prune.BasePruningMethod, "apply_mask", lambda self, layer: calls.append(layer) or apply_mask(self, layer)
+    )
+    module(images())
+    assert calls == [layer for layer in module if isinstance(layer, LAYERS)]
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_and_gradients_are_those_of_pytorch(name):
     make, x = NETWORKS[name]

@@ -16,7 +16,7 @@ from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.engine import engine_for
 from sparcl_lite.engine.choice import Choice
-from sparcl_lite.engine.layers import PRODUCTS
+from sparcl_lite.engine.layers import PRODUCTS, SparseLayer
 from sparcl_lite.engine.update import SparseSGD
 from sparcl_lite.models import adapted, build, frozen_statistics
 from sparcl_lite.training import Trainer
@@ -159,6 +159,28 @@ def test_while_it_trains_weights_and_gradients_are_held_only_where_they_exist():
     assert_same_weights(network, oracle)
     network(images(9)).sum().backward()  # outside everything is where everybody looks for it
     assert all(weight.grad is not None for weight in weights.values())
+
+
+def test_dense_weights_are_given_back_one_by_one(monkeypatch):
+    """Before the next layer's index is made, and before any transposed one: all at once is the peak of a run."""
+    network, _, strategy = twins(architecture="small")
+    taken, indexed = [], SparseLayer.index
+
+    def index(layer, *arguments):
+        taken.append((layer, [other.released for other, _ in taken if other.mask is not None]))
+        indexed(layer, *arguments)
+
+    monkeypatch.setattr(SparseLayer, "index", index)
+    with SparseSGD(network, 0.1) as optimizer:
+        optimizer.zero_grad()
+        loss = network(images(4)).square().mean()
+        masked_layers = [layer for layer, _ in taken if layer.name in strategy.existing]
+        assert len(masked_layers) > 2
+        assert all(all(before) for _, before in taken)
+        assert all(layer._backward_rows is None for layer, _ in taken)
+        loss.backward()
+        assert all(layer._backward_rows is not None for layer in masked_layers[1:])
+        optimizer.step()
 
 
 def test_a_layer_that_runs_twice_keeps_its_weight_where_it_is():
