@@ -76,8 +76,8 @@ def test_tables_of_speed_are_those_of_the_measurements(tmp_path):
     assert {*performance.blocks(Store(tmp_path)).values()} == {performance.NO_RUNS}
     store, experiment = Store(tmp_path), benchmarks()
     reports = {
-        "sweep-resnet18": {"dense_ms": 101.26, "speedup": {"0.9": 2.512, "0.95": 3.5}},
-        "memory-vgg11_bn": {"dense_bytes": 1_150_400_000, "sparse_bytes": 778_000_000, "ratio": 0.676},
+        "sweep-torchvision-resnet18": {"dense_ms": 101.26, "speedup": {"0.9": 2.512, "0.95": 3.5}},
+        "memory-torchvision-vgg11_bn": {"dense_bytes": 1_150_400_000, "sparse_bytes": 778_000_000, "ratio": 0.676},
         "rivals": {
             "rows": [
                 {"task": "linear", "rival": "masked", "sparsity": None, "speedup": 0.98, "peak_bytes": 33_600_000},

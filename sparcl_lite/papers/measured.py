@@ -10,7 +10,7 @@ WIDE = {"network": "resnet18", "image": 32, "batch": 32, "threads": 2}
 SMALL = {"network": "small", "width": 16, "image": 28, "batch": 48, "threads": 1, "repeats": 15}
 LEVELS = [0.9, 0.95]
 TORCHVISION = {
-    name: WIDE | {"network": f"torchvision:{name}", "image": image}
+    f"torchvision-{name}": WIDE | {"network": f"torchvision:{name}", "image": image}
     for name, image in (("resnet18", 64), ("vgg11_bn", 32))
 }
 #: What is measured by name: the benchmark and its settings.

@@ -15,14 +15,14 @@ STEPS = {
     "sweep-resnet18-32": "the same with 32 channels",
     "sweep-resnet18-16": "the same with 16 channels",
     "sweep-small-16": "the `lite` network, 28x28, batch 48",
-    "sweep-resnet18": "torchvision's resnet18, 64x64, batch 32",
-    "sweep-vgg11_bn": "torchvision's vgg11_bn, 32x32, batch 32",
+    "sweep-torchvision-resnet18": "torchvision's resnet18, 64x64, batch 32",
+    "sweep-torchvision-vgg11_bn": "torchvision's vgg11_bn, 32x32, batch 32",
 }
 PEAKS = {
     "memory-32": "ResNet-18, 64 channels, 32x32, batch 32",
     "memory-96": "the same, batch 96",
-    "memory-resnet18": "torchvision's resnet18, 64x64, batch 32",
-    "memory-vgg11_bn": "torchvision's vgg11_bn, 32x32, batch 32",
+    "memory-torchvision-resnet18": "torchvision's resnet18, 64x64, batch 32",
+    "memory-torchvision-vgg11_bn": "torchvision's vgg11_bn, 32x32, batch 32",
 }
 
 
