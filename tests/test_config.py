@@ -270,3 +270,12 @@ def test_nominal_densities():
 def test_json_round_trip():
     config = paper(sparse=SparCL(variant="official", sparsity=0.9))
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("profile", "engine"), [("smoke", "dense"), ("lite", "sparse"), ("desk", "auto"), ("paper", "auto")]
+)
+@pytest.mark.parametrize("kind", ["sparcl", "rigl", "snip", "random", "magnitude"])
+def test_sparse_runs_have_the_sparse_engine_by_default(profile, engine, kind):
+    assert RunConfig(profile=profile).engine == "dense"
+    assert RunConfig(profile=profile, sparse={"kind": kind, "sparsity": 0.9}).engine == engine
