@@ -7,7 +7,7 @@ import pandas as pd
 from sparcl_lite.measure.statistics import Interval
 from sparcl_lite.papers.clfd.costs import within
 from sparcl_lite.papers.experiments import Experiment
-from sparcl_lite.report.tables import Table, plus_minus
+from sparcl_lite.report.tables import Table, plus_minus, signed
 
 GOAL = 12  # times faster than dense ER, without a loss of accuracy
 
@@ -19,7 +19,7 @@ def costs_table(experiment: Experiment, found: pd.DataFrame, report: dict[str, A
         {
             "method": labels[line["row"]],
             "Class-IL": plus_minus(_interval(line, "class_il", line["n"])),
-            "against ER": "-" if pd.isna(line["difference"]) else _signed(_interval(line, "difference", line["n"])),
+            "against ER": "-" if pd.isna(line["difference"]) else signed(_interval(line, "difference", line["n"])),
             "seconds": f"{line['seconds']:.0f}",
             "times faster": plus_minus(_interval(line, "seconds_saved", 2)),
             "MB": f"{line['megabytes']:.0f}",
@@ -40,10 +40,6 @@ def costs_table(experiment: Experiment, found: pd.DataFrame, report: dict[str, A
 def _interval(line: dict[str, Any], name: str, n: int) -> Interval:
     low, high = line[f"{name}_low"], line[f"{name}_high"]
     return Interval(line[name], low, high, 1 if pd.isna(low) else n)
-
-
-def _signed(interval: Interval) -> str:
-    return ("+" if interval.mean >= 0 else "") + plus_minus(interval)
 
 
 def answer(found: pd.DataFrame, seconds: float, megabytes: float) -> str:
@@ -69,7 +65,7 @@ def goal(found: pd.DataFrame) -> str:
     else:
         outcome = "reached" if best["difference_low"] >= 0 else "inconclusive"
     faster, less = plus_minus(_interval(best, "seconds_saved", 2)), f"{best['megabytes_saved']:.1f}x less memory"
-    difference = _signed(_interval(best, "difference", best["n"]))
+    difference = signed(_interval(best, "difference", best["n"]))
     return (
         f"{GOAL}x faster than dense ER and not less accurate: {outcome}. {best['label']}: {faster} times as fast, "
         f"{less}, {difference} points of Class-IL, n {best['n']}."

@@ -10,7 +10,7 @@ from sparcl_lite.measure.statistics import Interval, t_interval
 from sparcl_lite.papers.differences import difference
 from sparcl_lite.papers.experiments import Experiment, Row
 from sparcl_lite.papers.ksparse.judge import log_slope, medians
-from sparcl_lite.report.tables import Table, plus_minus, tendency
+from sparcl_lite.report.tables import Table, plus_minus, signed, tendency
 
 TOP = 100  # genes that are compared between two draws
 HALF = "± half of the 95 % interval over n seeds"
@@ -83,7 +83,7 @@ def w_step(frame: pd.DataFrame) -> Table:
                 "method": method,
                 "start's accuracy %": _cell(runs["initial_accuracy"]),
                 "after the loops %": _cell(runs["accuracy"]),
-                "added, points": ("+" if effect.mean >= 0 else "") + plus_minus(effect),
+                "added, points": signed(effect),
                 "genes kept": f"{runs['features'].mean():.0f} of {runs['n_genes'].iloc[0]:,}",
                 "n": effect.n,
             }
@@ -183,7 +183,7 @@ def _difference(experiment: Experiment, row: Row, effect: Interval | None) -> st
         return "-"
     if seeds := tendency(experiment, row):
         return f"tendency, {seeds} seeds"
-    return ("+" if effect.mean >= 0 else "") + plus_minus(effect)
+    return signed(effect)
 
 
 def _cell(values: pd.Series, digits: int = 1) -> str:

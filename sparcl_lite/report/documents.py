@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sparcl_lite.measure.statistics import Interval
 from sparcl_lite.papers.claims import RUN_RULES
 from sparcl_lite.papers.clfd.costs import points
 from sparcl_lite.papers.clfd.frontier import frontier
@@ -22,6 +23,7 @@ from sparcl_lite.report.tables import (
     Table,
     comparison,
     scoreboard,
+    signed,
     verdict_line,
 )
 from sparcl_lite.runs.store import Store
@@ -110,8 +112,8 @@ def _gain(store: Store) -> str:
     parts = None if frame.empty else gain_of_sparcl(experiment, frame)
     if parts is None or not parts.attrs["complete"]:
         return NO_RUNS
-    points = [f"{m:+.1f}" + (f" ± {(high - low) / 2:.1f}" if n > 1 else "") for _, m, low, high, n in parts.values]
-    shown = Table(parts[["comparison"]].assign(points=points, n=parts["n"]), "", set())
+    points = [signed(Interval(*line)) for line in parts[["difference", "low", "high", "n"]].itertuples(index=False)]
+    shown = Table(parts[["comparison"]].assign(points=points, n=parts["n"]))
     return f"{shown.to_markdown()}\n\nIn words: {parts.attrs['verdict']}."
 
 

@@ -79,6 +79,11 @@ def plus_minus(interval: Interval, digits: int = 1) -> str:
     return f"{interval.mean:.{digits}f} ± {(interval.high - interval.low) / 2:.{digits}f}"
 
 
+def signed(interval: Interval) -> str:
+    """`plus_minus` of a difference, with its sign."""
+    return ("+" if interval.mean >= 0 else "") + plus_minus(interval)
+
+
 def comparison(experiment: Experiment, frame: pd.DataFrame, *, column: str = "cifar10") -> Table:
     """The paper's table beside ours: accuracy, difference to the baseline row and how it lies to the paper's, FLOPs."""
     printed = experiment.printed_values(column)
@@ -125,7 +130,7 @@ def _difference(
         return dict(zip(names, ("-", "-", "-"), strict=True))
     line = effects.loc[row.id]
     effect = Interval(line["difference"], line["low"], line["high"], int(line["n"]))
-    text = ("+" if effect.mean >= 0 else "") + plus_minus(effect)
+    text = signed(effect)
     text += "" if printed is None else f" (paper {printed.value:+.1f})"
     if effect.n < count:
         text += f", n {effect.n}"  # the baseline has fewer seeds

@@ -68,7 +68,7 @@ def tiling_of(blocks: int, rows: int, columns: int, channels: int) -> tuple:
     """How a product of so many blocks and channels of the result is cut up (`tiling` of the products below)."""
     cuts = cut(columns)
     tallest = int(cuts[:, 0].max())
-    units = blocks * min(PARTS, -(-rows // tallest))
+    units = blocks * parts_of(rows, columns)
     pieces = min(channels, max(1, -(-ENOUGH_UNITS // units)))
     return blocks, rows, tallest, pieces, cuts
 
