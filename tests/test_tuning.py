@@ -29,7 +29,7 @@ EXPERIMENTS = {
 def family_of(stream, row):
     """A row's family: SparCL's rows are tuned whatever their buffer and loss."""
     plain = row.id.partition(sparcl.MASKED)[0]
-    return plain if stream == "lightcl" else re.sub(r"(-less)?-\d+$", "", plain)
+    return plain if stream.startswith("lightcl") else re.sub(r"(-less)?-\d+$", "", plain)
 
 
 def candidates(stream, family):
@@ -88,6 +88,14 @@ def test_the_tables_rows_use_what_was_chosen(stream):
                 assert all(getattr(config, name) == best[name] for name in TUNED if name in best), row.id
 
 
+def module():
+    spec = importlib.util.spec_from_file_location("tune", FOLDER.parent.parent / "tools" / "tune.py")
+    tune = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(FOLDER.parent.parent / "tools"))
+    spec.loader.exec_module(tune)
+    return tune
+
+
 def tool(*arguments):
     return subprocess.run(
         [sys.executable, "tools/tune.py", *arguments], capture_output=True, text=True, cwd=FOLDER.parent.parent
@@ -95,10 +103,7 @@ def tool(*arguments):
 
 
 def test_at_desk_every_row_is_tried_at_equally_many_rates_around_the_published_one():
-    spec = importlib.util.spec_from_file_location("tune", FOLDER.parent.parent / "tools" / "tune.py")
-    tune = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(FOLDER.parent.parent / "tools"))
-    spec.loader.exec_module(tune)
+    tune = module()
     rows = [row for experiment in EXPERIMENTS["desk"] for row in experiment.rows]
     families = {family_of("desk", row) for row in rows}
     assert families <= set(tune.DESK)
@@ -109,7 +114,22 @@ def test_at_desk_every_row_is_tried_at_equally_many_rates_around_the_published_o
     assert set(by_family.map(len)) == {3}
 
 
+def test_rows_of_lightcls_table_are_tried_at_desk_around_the_rate_of_lite_on_their_own_stream():
+    tune, lite = module(), lightcl.table1(profile="lite")
+    tried = tune.around_lite(["sgd", "lightcl-15"], 3)
+    rates = [lite.configs(lite.row(row), 1)[0].lr for row in ("sgd", "lightcl-15")]
+    expected = [
+        (row, pytest.approx(rate * by, rel=0.05))
+        for row, rate in zip(("sgd", "lightcl-15"), rates, strict=True)
+        for by in (1 / 3, 1, 3)
+    ]
+    assert [(columns["family"], columns["lr"]) for columns, _ in tried] == expected
+    for _, fields in tried:
+        assert (fields["profile"], fields["pretraining"], fields["masked_ce"]) == ("desk", "disjoint", True)
+
+
 def test_the_cost_of_tuning_is_said_before_anything_is_trained():
     said = tool("desk", "clfd-er", "--rates", "1", "--seeds", "2", "--cost").stdout
     assert re.search(r"^clfd-er +0\.\d\d\ncore-hours +0\.\d\d$", said.strip())
     assert "no grid for nothing; allowed: sgd, joint, er" in tool("desk", "nothing").stderr
+    assert "the cost of lite is not known; allowed: desk, lightcl-desk" in tool("lite", "--cost").stderr

@@ -1,14 +1,15 @@
 """Choose hyper-parameters on validation data: 20 % of the training data, never the test set.
 
-Run it as `python tools/tune.py STREAM [FAMILY ...]`. The stream `lite` is that of the profile, `lightcl` that of
-LightCL's table, after pre-training, `desk` that of the profile; a family is a row of the papers' tables, whatever its
-buffer and loss. Runs are kept in `build/tuning`, so that an interrupted call goes on; the outcome goes to
+Run it as `python tools/tune.py STREAM [FAMILY ...]`. The streams `lite` and `desk` are those of the profiles, `lightcl`
+and `lightcl-desk` those of LightCL's table, after pre-training, at each; a family is a row of the papers' tables,
+whatever its buffer and loss. Runs are kept in `build/tuning`, so that an interrupted call goes on; the outcome goes to
 `results/tuning/STREAM.csv`, where the lines of other families stay. The best line of each family is what
 `sparcl_lite/profiles.toml` says; a test compares the two. Seeds differ from those of the results, so class orders and
 subsets differ too. A run that diverges counts as 0 %.
 
-At `desk` runs are long: `--rates` learning rates are tried, from the published one outwards, and `--seeds` seeds; more
-of either reuse the runs of fewer. `--cost` says how many core-hours that takes, and trains nothing.
+At `desk` runs are long: `--rates` learning rates are tried, from one outwards that was chosen before (the
+published one, in LightCL's table that of `lite`), and `--seeds` seeds; more of either reuse the runs of fewer.
+`--cost` says how many core-hours that takes, and trains nothing.
 """
 
 import argparse
@@ -100,23 +101,37 @@ METRICS = ["class_il", "task_il"]
 Candidate = tuple[dict[str, Any], dict[str, Any]]  # a line's first columns, and the fields of its runs
 
 
-def by_window(families: Iterable[str], *_: int) -> pd.DataFrame:
+def by_window(families: Iterable[str]) -> pd.DataFrame:
     """Rows of SparCL's tables at `lite`, each with its five learning rates; the best of each."""
     return with_best(
         measured(with_rates("lite", {f: [LITE[f] * 2**step for step in range(5)] for f in families}), SEEDS)
     )
 
 
-def from_published(families: Iterable[str], rates: int, seeds: int) -> pd.DataFrame:
-    """Rows of SparCL's and CLFD's tables at `desk`, each with so many learning rates; the best of each."""
-    candidates, drawn = around_published(families, rates), range(SEEDS[0], SEEDS[0] + seeds)
+def outwards(candidates: list[Candidate], seeds: int) -> pd.DataFrame:
+    """Rows at `desk`, each with so many learning rates; the best of each."""
     print(f"about {core_hours(candidates, seeds):.1f} core-hours in all, what is in build/tuning included", flush=True)
-    return with_best(measured(candidates, drawn).assign(seeds=seeds))
+    return with_best(measured(candidates, range(SEEDS[0], SEEDS[0] + seeds)).assign(seeds=seeds))
 
 
 def around_published(families: Iterable[str], rates: int) -> list[Candidate]:
     """So many learning rates of each row of `DESK`."""
-    return with_rates("desk", {f: sorted(float(f"{DESK[f] * step:.2g}") for step in STEPS[:rates]) for f in families})
+    return with_rates("desk", {family: around(DESK[family], rates) for family in families})
+
+
+def around_lite(rows: Iterable[str], rates: int) -> list[Candidate]:
+    """So many learning rates of each row of LightCL's table; the terms' own weights are those of the profile."""
+    lite, desk = (lightcl.table1(profile=profile) for profile in ("lite", "desk"))
+    return [
+        ({"family": row, "lr": lr}, desk.shared | desk.row(row).values | {"lr": lr})
+        for row in rows
+        for lr in around(lite.configs(lite.row(row), 1)[0].lr, rates)
+    ]
+
+
+def around(rate: float, count: int) -> list[float]:
+    """A learning rate and the next ones on both sides."""
+    return sorted(float(f"{rate * step:.2g}") for step in STEPS[:count])
 
 
 def with_rates(profile: str, rates: dict[str, list[float]]) -> list[Candidate]:
@@ -131,7 +146,7 @@ def with_rates(profile: str, rates: dict[str, list[float]]) -> list[Candidate]:
     return [({"family": f, "lr": lr}, shared | rows[f] | {"lr": lr}) for f in rates for lr in rates[f]]
 
 
-def by_search(rows: Iterable[str], *_: int) -> pd.DataFrame:
+def by_search(rows: Iterable[str]) -> pd.DataFrame:
     """Rows of LightCL's table, each with the candidates of its two steps; the best of each row."""
     experiment, rows = lightcl.table1(profile="lite"), list(rows)
 
@@ -205,14 +220,15 @@ def _per_flop(size: str) -> float:
     return 60 * minutes / planned(RunConfig(**SIZES[size])).ledger.total
 
 
-#: How each stream is tuned, and its families.
-STREAMS = {"lite": (by_window, LITE), "lightcl": (by_search, LIGHTCL), "desk": (from_published, DESK)}
+#: How each stream is tuned, and its families; at `desk`: what is tried.
+STREAMS = {"lite": (by_window, LITE), "lightcl": (by_search, LIGHTCL)}
+AT_DESK = {"desk": (around_published, DESK), "lightcl-desk": (around_lite, LIGHTCL)}
 
 
 def main() -> None:
     """Validate the given names (all when none is given) and write them among the others' lines."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("stream", choices=STREAMS)
+    parser.add_argument("stream", choices=(*STREAMS, *AT_DESK))
     parser.add_argument("families", nargs="*", metavar="family", help="all when left out")
     parser.add_argument(
         "--rates", type=int, default=3, choices=range(1, len(STEPS) + 1), help="at desk, of each family"
@@ -220,16 +236,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="at desk, of each candidate")
     parser.add_argument("--cost", action="store_true", help="at desk: say the core-hours, and train nothing")
     given = parser.parse_args()
-    tuned, known = STREAMS[given.stream]
+    tuned, known = (STREAMS | AT_DESK)[given.stream]
     if unknown := set(given.families) - set(known):
         parser.error(f"no grid for {', '.join(sorted(unknown))}; allowed: {', '.join(known)}")
     chosen, outcome = given.families or list(known), TUNING / f"{given.stream}.csv"
+    if given.cost and given.stream in STREAMS:
+        parser.error(f"the cost of {given.stream} is not known; allowed: {', '.join(AT_DESK)}")
     if given.cost:
-        hours = {family: core_hours(around_published([family], given.rates), given.seeds) for family in chosen}
+        hours = {family: core_hours(tuned([family], given.rates), given.seeds) for family in chosen}
         print("\n".join(f"{family:22} {value:5.2f}" for family, value in hours.items()))
         print(f"{'core-hours':22} {sum(hours.values()):5.2f}")
         return
-    table = tuned(chosen, given.rates, given.seeds)
+    table = tuned(chosen) if given.stream in STREAMS else outwards(tuned(chosen, given.rates), given.seeds)
     if outcome.exists():
         others = pd.read_csv(outcome)
         table = pd.concat([others[~others["family"].isin(chosen)], table])
