@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -104,6 +105,22 @@ def test_a_line_is_replaced_by_the_run_of_its_key_and_the_others_stay(own, tmp_p
     stray.write_bytes((to / "sparcl_table1" / "runs.jsonl").read_bytes())
     assert export(own, to) == {"bench": 1, "sparcl_table1": 3, "training": 1}
     assert not stray.exists()
+
+
+def test_two_exports_into_one_folder_at_once_lose_nothing(own, tmp_path):
+    to, other = tmp_path / "evidence", Store(tmp_path / "other")
+    other.put(result_of(RunConfig(profile="smoke", lr=0.013)))
+    second = Thread(target=export, args=(other, to))
+
+    def slowly(config):  # the evidence was read and is not written yet
+        if second.ident is None:
+            second.start()
+            second.join(timeout=1)
+        return "group"
+
+    own.export(to, slowly)
+    second.join()
+    assert len(list(Store(to).results())) == 6
 
 
 def test_a_run_is_found_without_parsing_any_other(own, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.late import torch
+from sparcl_lite.locking import locked
 from sparcl_lite.paths import delete_unfinished, folder, replacing
 from sparcl_lite.runs import evidence, listing
 from sparcl_lite.runs.job import Job, kind_of, kinds
@@ -111,6 +112,10 @@ class Store:
 
         `group_of` names the file that the run of a configuration belongs to. Lines of other runs stay where they are.
         """
+        with locked(to / ".lock"):  # what another process writes meanwhile would be lost
+            return self._export(to, group_of)
+
+    def _export(self, to: Path, group_of: Callable[[Any], str]) -> dict[str, int]:
         groups: dict[str, dict[evidence.Address, bytes]] = defaultdict(dict)
         for address, line in evidence.lines(to).items():
             groups[line.path.parent.name][address] = line.read()
