@@ -7,14 +7,10 @@ cost the same as an earlier one are not executed: what that one cost is counted 
 
 import hashlib
 import math
-import shutil
-import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from pathlib import Path
 
 import torch
 from pydantic import TypeAdapter
@@ -22,15 +18,13 @@ from torch import Tensor, nn
 
 from sparcl_lite import masks
 from sparcl_lite.config import RunConfig
-from sparcl_lite.data.download import data_dir
 from sparcl_lite.data.sources import Dataset, Split
 from sparcl_lite.data.streams import Batch, Task, TaskStream
-from sparcl_lite.errors import KitError
+from sparcl_lite.kept import kept
 from sparcl_lite.measure.flops import Ledger, costs_of
 from sparcl_lite.measure.memory import FLOAT_BYTES
 from sparcl_lite.methods.base import Method
 from sparcl_lite.models import Network, layout_of
-from sparcl_lite.paths import replacing
 from sparcl_lite.registry import DATASETS, METHODS
 from sparcl_lite.threads import using_threads
 from sparcl_lite.training import Trainer
@@ -48,7 +42,6 @@ class Plan:
 
 
 PLAN = TypeAdapter(Plan)
-FORGOTTEN = 7 * 24 * 3600  # seconds after which plans of other code are removed, if no new one joined them
 
 
 def planned(config: RunConfig) -> Plan:
@@ -87,25 +80,12 @@ def _planned(text: str) -> Plan:
     config = RunConfig.model_validate_json(text)
     if config.registered:
         return _made(config)
-    kept = data_dir() / "plans" / _code() / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-    with suppress(OSError, ValueError):  # there is none, or it is damaged
-        return PLAN.validate_json(kept.read_bytes())
-    plan = _made(config)
-    with suppress(OSError, KitError), replacing(kept) as file:  # it is quicker next time, no more
-        file.write(PLAN.dump_json(plan))
-        for other in kept.parents[1].iterdir():
-            if time.time() - other.stat().st_mtime > FORGOTTEN:  # of other code
-                shutil.rmtree(other)
-    return plan
-
-
-@lru_cache
-def _code() -> str:
-    """Hexadecimal digits that change with any line of this package."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return kept(
+        f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json",
+        lambda: _made(config),
+        lambda plan, file: file.write(PLAN.dump_json(plan)),
+        lambda file: PLAN.validate_json(file.read()),
+    )
 
 
 @using_threads(1)  # of tensors this small more threads take several times the processor's time

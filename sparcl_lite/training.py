@@ -50,6 +50,7 @@ class Trainer:
         on_epoch: Callable[["Trainer"], None] = lambda trainer: None,
         on_step: Callable[[], None] = lambda: None,
         from_state: bool = False,
+        pretrain: Callable[..., dict] = pretrain,
     ):
         self.config, self.on_epoch, self.on_step = config, on_epoch, on_step
         self.rng = Generators(config.seed)
@@ -57,7 +58,7 @@ class Trainer:
         self.stream = self._make_stream(dataset, device)
         self._check_removal()
         method = METHODS[config.method]
-        self.pretraining: dict = {}
+        self._pretrain, self.pretraining = pretrain, {}
         self.network = self._make_network(None if from_state else source, dataset, device)
         self.buffer = None
         if method.uses_buffer:
@@ -87,7 +88,7 @@ class Trainer:
         config, seed = self.config, derived_seed(self.config.seed, "init")
         whole = whole_network(config, seed).to(device)
         if source is not None:
-            self.pretraining = pretrain(config, whole, source, dataset, device)
+            self.pretraining = self._pretrain(config, whole, source, dataset, device)
         return METHODS[config.method].derive(config, whole, seed).to(device)
 
     def _make_engine(self):

@@ -323,7 +323,7 @@ def test_missing_data_without_a_network_is_quick_and_says_what_to_do(call, tmp_p
         assert (code, out) == (2, "")
         assert "cifar10 is not available" in line
         assert f"into {tmp_path / 'data'} and run again" in line
-    assert {path.name for path in (tmp_path / "data").iterdir()} <= {".cifar10.lock", "plans"}
+    assert {path.name for path in (tmp_path / "data").iterdir()} <= {".cifar10.lock", "kept"}
 
 
 @pytest.mark.parametrize(

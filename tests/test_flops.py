@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sparcl_lite as sl
-from sparcl_lite import planning
+from sparcl_lite import kept, planning
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
 from sparcl_lite.data.streams import TaskStream
@@ -335,7 +335,7 @@ def test_a_plan_is_kept_beside_the_data_until_the_code_changes(tmp_path, monkeyp
     monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path))
     config = sl.RunConfig(profile="smoke", method="der++", sparse=SparCL(sparsity=0.9), lr=0.0302)
     first = planned(config)
-    (kept,) = (tmp_path / "plans").rglob("*.json")
+    (plan,) = (tmp_path / "kept").rglob("*.json")
     planning._planned.cache_clear()
     monkeypatch.setattr(planning, "_made", None)  # nothing is planned again
     assert planned(config) == first
@@ -343,19 +343,19 @@ def test_a_plan_is_kept_beside_the_data_until_the_code_changes(tmp_path, monkeyp
     monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path))
     for damaged in ("", "{}", "no plan"):
         planning._planned.cache_clear()
-        kept.write_text(damaged)
+        plan.write_text(damaged)
         assert planned(config) == first
-        assert kept.read_text() not in ("", "{}", "no plan")
-    used = kept.parent.name
+        assert plan.read_text() not in ("", "{}", "no plan")
+    used = plan.parent.name
 
     def kept_for(code):
         planning._planned.cache_clear()
-        monkeypatch.setattr(planning, "_code", lambda: code)
+        monkeypatch.setattr(kept, "_code", lambda: code)
         assert planned(config) == first
-        return {path.parent.name for path in (tmp_path / "plans").rglob("*.json")}
+        return {path.parent.name for path in (tmp_path / "kept").rglob("*.json")}
 
     assert kept_for("changed") == {used, "changed"}  # as another checkout that shares the folder
-    os.utime(kept.parent, (0, 0))
+    os.utime(plan.parent, (0, 0))
     assert kept_for("again") == {"changed", "again"}
 
 

@@ -3,14 +3,17 @@
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
+import sparcl_lite as sl
 from sparcl_lite.config import RunConfig, explain
 from sparcl_lite.data import sources
 from sparcl_lite.data.sources import Dataset, Split, load
 from sparcl_lite.errors import KitError
 from sparcl_lite.pretraining import split_classes, with_classes, without_images_of
-from sparcl_lite.registry import DATASETS
+from sparcl_lite.registry import DATASETS, NETWORKS
 from sparcl_lite.rng import Generators
+from sparcl_lite.runs import pretrained
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
 from sparcl_lite.training import Trainer
@@ -140,3 +143,51 @@ def test_what_cannot_be_is_said_in_one_line(settings, said):
     with pytest.raises(ValidationError) as caught:
         RunConfig(profile="smoke", **settings)
     assert said in explain(caught.value)
+
+
+def outcome(config, store):
+    """What a run is, but for the time it took and the memory that its process had held."""
+    return run(config, store=store).model_dump(exclude={"seconds", "started", "finished", "peak_memory_bytes", "trace"})
+
+
+def test_runs_that_begin_alike_are_pretrained_once_and_have_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "data"))
+    trained, really = [], pretrained.pretrain
+    monkeypatch.setattr(pretrained, "pretrain", lambda *given: trained.append(given[0]) or really(*given))
+    configs = [RunConfig(**SMALL, method=method, pretraining="disjoint") for method in ("sgd", "er", "lightcl")]
+    first = [outcome(config, Store(tmp_path / "one")) for config in configs]
+    assert trained == configs[:1]
+    assert [outcome(config, Store(tmp_path / "two")) for config in configs[:1]] == first[:1]
+    assert len(trained) == 1
+    for change in ({"seed": 1}, {"pretraining_epochs": 1}, {"pretraining_lr": 0.01}, {"width": 9}, {"batch_size": 8}):
+        outcome(configs[0].model_copy(update=change), Store(tmp_path / "one"))
+    assert len(trained) == 6
+    assert len(list((tmp_path / "data").rglob("*.pt"))) == 6
+
+
+def test_a_damaged_pretrained_network_is_trained_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "data"))
+    config = RunConfig(**SMALL, method="sgd", pretraining="disjoint")
+    first = outcome(config, Store(tmp_path / "one"))
+    (kept,) = (tmp_path / "data").rglob("*.pt")
+    whole = kept.read_bytes()
+    for number, damaged in enumerate((b"", whole[: len(whole) // 2], whole.replace(whole[5000:5004], b"oops"))):
+        kept.write_bytes(damaged)
+        assert outcome(config, Store(tmp_path / f"again{number}")) == first
+        assert len(kept.read_bytes()) == len(whole)
+
+
+def test_a_users_own_network_is_pretrained_each_time_since_its_code_may_change(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "data"))
+
+    @sl.register.network("own")
+    def own(channels, classes, width, size):
+        convolution, head = nn.Conv2d(channels, width, 3), nn.Linear(width, classes)
+        return nn.Sequential(convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+
+    try:
+        config = RunConfig(**SMALL, method="sgd", pretraining="disjoint", network="own")
+        assert outcome(config, Store(tmp_path / "one")) == outcome(config, Store(tmp_path / "two"))
+    finally:
+        NETWORKS.forget("own")
+    assert not list((tmp_path / "data").rglob("*.pt"))

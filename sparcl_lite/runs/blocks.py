@@ -97,6 +97,7 @@ class Analysis(Job):
 
 def _trained_freely(config: RunConfig, dataset) -> tuple[Trainer, list[dict]]:
     """The trainer after its last task, and its state at the end of each."""
+    from sparcl_lite.runs.pretrained import pretrained
     from sparcl_lite.training import Trainer
 
     ends: list[dict] = []
@@ -105,7 +106,7 @@ def _trained_freely(config: RunConfig, dataset) -> tuple[Trainer, list[dict]]:
         if trainer.position[1] == config.epochs:
             ends.append(copy.deepcopy(trainer.state_dict()))
 
-    free = Trainer(config, dataset, on_epoch=keep)
+    free = Trainer(config, dataset, on_epoch=keep, pretrain=pretrained)
     free.run()
     return free, ends
 

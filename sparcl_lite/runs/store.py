@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
-from zipfile import BadZipFile, ZipFile
+from typing import Any
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from sparcl_lite.errors import KitError
-from sparcl_lite.late import torch
 from sparcl_lite.locking import locked
 from sparcl_lite.paths import delete_unfinished, folder, replacing
 from sparcl_lite.runs import evidence, listing
@@ -28,6 +26,7 @@ from sparcl_lite.runs.job import Job, kind_of, kinds
 from sparcl_lite.runs.ownership import held, lock_path, owner
 from sparcl_lite.runs.packing import pack
 from sparcl_lite.runs.reading import DamagedResult, from_file, from_sound_line, of_line
+from sparcl_lite.runs.states import read_state, write_state
 
 RESERVE_BYTES = 64 * 2**20  # never fill a disk to the last byte
 
@@ -193,7 +192,7 @@ class Store:
     def save_checkpoint(self, config: BaseModel, state: dict) -> None:
         """Replace the run's checkpoint. Raises `KitError` when it cannot be written."""
         with replacing(self.checkpoint_path(config)) as file:
-            _save(state, file)
+            write_state(state, file)
 
     def load_checkpoint(self, config: BaseModel, device: str = "cpu") -> dict | None:
         """The run's last checkpoint with its tensors on `device`, whichever they were saved on, or None.
@@ -204,10 +203,7 @@ class Store:
         if not path.exists():
             return None
         try:
-            with ZipFile(path) as archive:  # torch.load does not compare the checksums
-                if archive.testzip():
-                    raise BadZipFile
-            return torch.load(path, weights_only=True, map_location=device)
+            return read_state(path, device)
         except Exception as error:  # torch raises many types for a broken archive
             self.reject_checkpoint(config, error)
             return None
@@ -276,12 +272,3 @@ class Store:
                         freed += path.stat().st_size
                         path.unlink()
         return freed
-
-
-def _save(state: dict, file: BinaryIO) -> None:
-    try:
-        torch.save(state, file)
-    except RuntimeError as error:
-        if isinstance(error.__context__, OSError):  # that of a full disk, which torch hides
-            raise error.__context__ from None
-        raise

@@ -15,6 +15,7 @@ from sparcl_lite.measure.memory import PeakMemory
 from sparcl_lite.measure.metrics import backward_transfer, final_average, forgetting
 from sparcl_lite.planning import planned, training_memory
 from sparcl_lite.runs.job import Job, Watch
+from sparcl_lite.runs.pretrained import pretrained
 from sparcl_lite.runs.progress import tell
 from sparcl_lite.runs.result import Flops, RunResult, Seconds, environment, now, nullable
 from sparcl_lite.runs.store import Store
@@ -36,7 +37,7 @@ def train(job: Job, store: Store, progress: bool) -> RunResult:
         watch.saved()
         job.check_time()
 
-    new = partial(Trainer, config, dataset, device=device, on_epoch=save)
+    new = partial(Trainer, config, dataset, device=device, on_epoch=save, pretrain=pretrained)
     trainer, state = _resume(config, store, device, new)
     tell(trainer.totals["steps"] / steps)
     watch.begin(trainer, steps)

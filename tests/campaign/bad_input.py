@@ -52,5 +52,5 @@ def _clean(place: Sandbox) -> None:
     """Nothing of the last input stays in the store or among the data."""
     for folder in (place.store, place.data, place.here):
         for path in folder.iterdir():
-            if path.name != "plans":
+            if path.name != "kept":
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

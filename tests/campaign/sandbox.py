@@ -23,7 +23,7 @@ from sparcl_lite.errors import KitError
 from sparcl_lite.training import Trainer
 
 NO_PROXY = {f"{name}_proxy": "http://127.0.0.1:9" for name in ("http", "https")} | {"no_proxy": ""}
-OURS = re.compile(r"(locks|damaged|plans|checkpoints)/|\.lock$|\.owner$|\.part$")  # what the package may add
+OURS = re.compile(r"(locks|damaged|kept|checkpoints)/|\.lock$|\.owner$|\.part$")  # what the package may add
 SAID_BEFORE = re.compile(r"warning: |.*\d+%\|")  # a bar's progress
 _written: list[str] | None = None
 

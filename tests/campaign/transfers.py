@@ -67,7 +67,7 @@ def _fetched(diary: Path, data: Path, images: str) -> Iterator[Failure]:
         yield "lost", f"nothing was fetched: {told}"
     for line in (each for each in told - {f"fetched {images}"} if not each.startswith("cpu ")):
         yield ("tracebacks" if line.startswith("traceback") else "wrong"), line
-    found = {path.name for path in data.iterdir()} - {"plans"}
+    found = {path.name for path in data.iterdir()} - {"kept"}
     if found != {"cifar-10-python.tar.gz", "cifar10-v1.npz", ".cifar10.lock"}:
         yield "wrong", f"files are left: {sorted(found)}"
 
