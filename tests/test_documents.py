@@ -60,6 +60,11 @@ def test_tables_of_the_papers_own_data_are_shown_once_there_are_runs(known, tmp_
     assert re.search(r"\| ER \| .* \| 1 \|", found["desk_frontier"])
     assert "| 200 | ER |" in found["desk_sparcl_table1"]
     assert found["desk_core"] == documents.NO_RUNS  # without any run of DER++
+    assert re.search(
+        r"^\| clfd_tables \| 5 of 17 \| 9 of 140 \| 0.\d \| .*`er-125`", found["desk_planned"], re.MULTILINE
+    )
+    assert "| sparcl_table1 | 1 of 34 | 1 of 210 |" in found["desk_planned"]
+    assert "| frontier | 1 of 22 | 0 of 75 |" in found["desk_planned"]  # the run of ER is in the table above
 
 
 def test_verdicts_say_where_their_runs_are_from(known):

@@ -26,6 +26,7 @@ from sparcl_lite.report.tables import (
     signed,
     verdict_line,
 )
+from sparcl_lite.runs.result import Seconds
 from sparcl_lite.runs.store import Store
 
 DOCUMENTS = ("README.md", "docs/index.md", "docs/results.md", "docs/performance.md")
@@ -64,6 +65,7 @@ def blocks(results: Path) -> dict[str, str]:
         "desk_frontier": _frontier(store),
         "desk_goal": _goal(store),
         "desk_gain": _gain(store),
+        "desk_planned": _planned(store),
         **performance.blocks(store),
     }
 
@@ -115,6 +117,34 @@ def _gain(store: Store) -> str:
     points = [signed(Interval(*line)) for line in parts[["difference", "low", "high", "n"]].itertuples(index=False)]
     shown = Table(parts[["comparison"]].assign(points=points, n=parts["n"]))
     return f"{shown.to_markdown()}\n\nIn words: {parts.attrs['verdict']}."
+
+
+def _planned(store: Store) -> str:
+    """How much of what is planned at `desk` was run, and what that took; a run of two experiments counts once."""
+    lines, known, counted = [], experiments("desk"), set()
+    for name in (*TABLES["desk"], "frontier"):
+        rows = [(row.id, known[name].configs(row, ALL_SEEDS)) for row in known[name].rows]
+        made = {config.key: store.find(config) for _, configs in rows for config in configs}
+        found = {key: result for key, result in made.items() if result is not None}
+        without = [row for row, configs in rows if not any(config.key in found for config in configs)]
+        new = made.keys() - counted
+        counted |= new
+        lines.append(
+            {
+                "experiment": name,
+                "rows with runs": f"{len(rows) - len(without)} of {len(rows)}",
+                "runs": f"{len(found.keys() & new)} of {len(new)}",
+                "core-hours": f"{sum(_processor_hours(found[key].seconds) for key in found.keys() & new):.1f}",
+                "without a run": ", ".join(f"`{row}`" for row in without) or "-",
+            }
+        )
+    return Table(pd.DataFrame(lines)).to_markdown()
+
+
+def _processor_hours(seconds: Seconds) -> float:
+    """What a run took of one core; of a run that did not measure that, its time."""
+    train, evaluation = seconds.train_processor, seconds.eval_processor
+    return ((seconds.train if train is None else train) + (seconds.eval if evaluation is None else evaluation)) / 3600
 
 
 def render(root: Path) -> None:
