@@ -2,8 +2,8 @@
 
 import importlib.util
 import re
-import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -96,12 +96,6 @@ def module():
     return tune
 
 
-def tool(*arguments):
-    return subprocess.run(
-        [sys.executable, "tools/tune.py", *arguments], capture_output=True, text=True, cwd=FOLDER.parent.parent
-    )
-
-
 def test_at_desk_every_row_is_tried_at_equally_many_rates_around_the_published_one():
     tune = module()
     rows = [row for experiment in EXPERIMENTS["desk"] for row in experiment.rows]
@@ -128,8 +122,16 @@ def test_rows_of_lightcls_table_are_tried_at_desk_around_the_rate_of_lite_on_the
         assert (fields["profile"], fields["pretraining"], fields["masked_ce"]) == ("desk", "disjoint", True)
 
 
-def test_the_cost_of_tuning_is_said_before_anything_is_trained():
-    said = tool("desk", "clfd-er", "--rates", "1", "--seeds", "2", "--cost").stdout
+def test_the_cost_of_tuning_is_said_before_anything_is_trained(monkeypatch, capsys):
+    tune = module()
+
+    def called(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tune.py", *arguments])
+        with suppress(SystemExit):
+            tune.main()
+        return capsys.readouterr()
+
+    said = called("desk", "clfd-er", "--rates", "1", "--seeds", "2", "--cost").out
     assert re.search(r"^clfd-er +0\.\d\d\ncore-hours +0\.\d\d$", said.strip())
-    assert "no grid for nothing; allowed: sgd, joint, er" in tool("desk", "nothing").stderr
-    assert "the cost of lite is not known; allowed: desk, lightcl-desk" in tool("lite", "--cost").stderr
+    assert "no grid for nothing; allowed: sgd, joint, er" in called("desk", "nothing").err
+    assert "the cost of lite is not known; allowed: desk, lightcl-desk" in called("lite", "--cost").err
