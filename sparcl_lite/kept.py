@@ -26,9 +26,9 @@ def kept(name: str, make: Callable[[], T], write: Callable[[T, BinaryIO], object
     with suppress(OSError, ValueError), open(path, "rb") as file:
         return read(file)
     made = make()
-    with suppress(OSError, KitError), replacing(path) as file:
-        write(made, file)
-    with suppress(OSError):
+    with suppress(OSError, KitError):
+        with replacing(path) as file:
+            write(made, file)
         for other in path.parents[1].iterdir():
             if time.time() - other.stat().st_mtime > FORGOTTEN:
                 shutil.rmtree(other)

@@ -58,8 +58,8 @@ class Trainer:
         self.stream = self._make_stream(dataset, device)
         self._check_removal()
         method = METHODS[config.method]
-        self._pretrain, self.pretraining = pretrain, {}
-        self.network = self._make_network(None if from_state else source, dataset, device)
+        self.pretraining: dict = {}
+        self.network = self._make_network(None if from_state else source, dataset, device, pretrain)
         self.buffer = None
         if method.uses_buffer:
             self.buffer = ReservoirBuffer(config.buffer_size, self.rng.buffer, device)
@@ -83,12 +83,12 @@ class Trainer:
     def _make_stream(self, dataset: Dataset, device: str) -> TaskStream:
         return TaskStream(self.config, dataset, self.rng, device)
 
-    def _make_network(self, source: Dataset | None, dataset: Dataset, device: str) -> Network:
+    def _make_network(self, source: Dataset | None, dataset: Dataset, device: str, pretrain: Callable) -> Network:
         """The network with its first weights, pre-trained on `source` where there is one."""
         config, seed = self.config, derived_seed(self.config.seed, "init")
         whole = whole_network(config, seed).to(device)
         if source is not None:
-            self.pretraining = self._pretrain(config, whole, source, dataset, device)
+            self.pretraining = pretrain(config, whole, source, dataset, device)
         return METHODS[config.method].derive(config, whole, seed).to(device)
 
     def _make_engine(self):

@@ -98,8 +98,8 @@ def test_kernels_are_held_against_limits():
 
 
 def test_memory_is_measured_in_processes_of_their_own():
-    report = memory(**replace(TINY, width=32, image=32, batch=64).settings(repeats=1))
-    assert [report["sparse_bytes"]] == report["rounds_bytes"]["sparse"]
+    report = memory(**replace(TINY, width=32, image=32, batch=64).settings(repeats=3))
+    assert report["sparse_bytes"] == sorted(report["rounds_bytes"]["sparse"])[1]
     assert report["ratio"] == report["sparse_bytes"] / report["dense_bytes"]
     assert report["sparse_bytes"] > 0.5 * report["analytic"]["sparse"]
 

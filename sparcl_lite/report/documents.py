@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -9,6 +10,7 @@ from sparcl_lite.measure.statistics import Interval
 from sparcl_lite.papers.claims import RUN_RULES
 from sparcl_lite.papers.clfd.costs import points
 from sparcl_lite.papers.clfd.tables import gain_of_sparcl
+from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.measured import cost_rounds
 from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judged
 from sparcl_lite.papers.verdicts import Judged
@@ -89,8 +91,7 @@ def _whole(table: Table | None) -> str:
 
 def _frontier(store: Store) -> str:
     """Accuracy and measured costs at `desk`, of what has both; accuracy alone where no costs were measured."""
-    experiment, reports = experiments("desk")["frontier"], cost_rounds(store, "desk")
-    frame = experiment.stored(seeds=ALL_SEEDS, store=store)
+    experiment, frame, reports = _measured(store)
     if frame.empty:
         return NO_RUNS
     if not reports:
@@ -101,9 +102,14 @@ def _frontier(store: Store) -> str:
 
 def _goal(store: Store) -> str:
     """What the most accurate row at `desk` that is fast enough costs and gives, else the fastest one."""
-    experiment, reports = experiments("desk")["frontier"], cost_rounds(store, "desk")
-    frame = experiment.stored(seeds=ALL_SEEDS, store=store)
+    experiment, frame, reports = _measured(store)
     return NO_RUNS if frame.empty or not reports else goal(points(experiment, frame, reports))
+
+
+def _measured(store: Store) -> tuple[Experiment, pd.DataFrame, list[dict[str, Any]]]:
+    """The frontier at `desk`, its runs, and the rounds in which its costs were measured."""
+    experiment = experiments("desk")["frontier"]
+    return experiment, experiment.stored(seeds=ALL_SEEDS, store=store), cost_rounds(store, "desk")
 
 
 def _gain(store: Store) -> str:

@@ -24,13 +24,12 @@ def pretrained(config: RunConfig, network: Network, source: Dataset, stream: Dat
 
     With a user's own network, data or method, whose code may change between two runs, it is trained each time.
     """
+    if config.registered:
+        return pretrain(config, network, source, stream, device)
 
     def make() -> dict[str, Any]:
         report = pretrain(config, network, source, stream, device)
         return {"network": network.state_dict(), "report": report}
-
-    if config.registered:
-        return make()["report"]
 
     def read(file: BinaryIO) -> dict[str, Any]:
         try:
