@@ -74,8 +74,10 @@ def _both(experiment: Experiment, frame: pd.DataFrame, row: Row, column: str) ->
 
 
 def pareto(experiment: Experiment, points: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """Accuracy against each measured cost (`costs.points`), with the rows that no other beats named and on a line."""
-    figure, axes = plt.subplots(1, 2, figsize=(6.6, 4.4), layout="constrained", sharey=True)
+    """Accuracy against each measured cost (`costs.points`): rows that no other beats are on a line and named below."""
+    fronts = {cost: points[on_front(points, [cost])].sort_values(cost) for cost in AXES}
+    height = 3.6 + 0.13 * max(map(len, fronts.values()))
+    figure, axes = plt.subplots(1, 2, figsize=(6.6, height), layout="constrained", sharey=True)
     for ax, (cost, name) in zip(axes, AXES.items(), strict=True):
         for line in points.itertuples():
             values = experiment.row(line.row).values
@@ -83,13 +85,14 @@ def pareto(experiment: Experiment, points: pd.DataFrame) -> tuple[Figure, pd.Dat
                                                               [line.class_il_high - line.class_il]]  # fmt: skip
             look = {"color": colour_of(values["method"]), "mfc": None if line.front else "white", "elinewidth": 0.6}
             ax.errorbar(getattr(line, cost), line.class_il, error, fmt=FORMS[_form(values)], **look)
-        front = points[on_front(points, [cost])].sort_values(cost)
+        front = fronts[cost]
         ax.step(front[cost], front["class_il"], where="post", color=BLACK, linewidth=0.8, zorder=0)
         for number, line in enumerate(front.itertuples(), start=1):
             place = {"xytext": (-10, 2), "textcoords": "offset points"}
             ax.annotate(str(number), (getattr(line, cost), line.class_il), fontsize=8, **place)
         text = "\n".join(f"{number} {label}" for number, label in enumerate(front["label"], start=1))
-        ax.annotate(text, (0.98, 0.02), xycoords="axes fraction", ha="right", va="bottom", fontsize=7)
+        below = {"xytext": (0, -34), "textcoords": "offset points", "va": "top", "fontsize": 7}
+        ax.annotate(text, (0, 0), xycoords="axes fraction", **below)
         ax.set(xscale="log", xlabel=name)
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter("{x:g}")
@@ -97,7 +100,7 @@ def pareto(experiment: Experiment, points: pd.DataFrame) -> tuple[Figure, pd.Dat
         ax.margins(x=0.12)
     low, high = points["class_il"].min(), points["class_il"].max()
     room = 0.2 * (high - low) + 1
-    axes[0].set(ylabel="Class-IL accuracy (%)", ylim=(max(0, low - 3 * room), min(100, high + room)))
+    axes[0].set(ylabel="Class-IL accuracy (%)", ylim=(max(0, low - room), min(100, high + room)))
     _legend(figure, experiment, points)
     return figure, points
 
