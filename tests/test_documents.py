@@ -63,6 +63,8 @@ def test_tables_of_the_papers_own_data_are_shown_once_there_are_runs(known, tmp_
     assert re.search(
         r"^\| clfd_tables \| 5 of 17 \| 9 of 140 \| 0.\d \| .*`er-125`", found["desk_planned"], re.MULTILINE
     )
+    assert "| clfd_tables | 3 | 0.0 | 0.0 | 0.0 | 0.0 | 2 |" in found["desk_noise"]
+    assert empty["desk_noise"] == documents.NO_RUNS
     assert "| sparcl_table1 | 1 of 34 | 1 of 210 |" in found["desk_planned"]
     assert "| frontier | 1 of 22 | 0 of 75 |" in found["desk_planned"]  # the run of ER is in the table above
 

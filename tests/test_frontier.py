@@ -118,7 +118,7 @@ def test_the_table_and_the_figure_show_every_row():
     names = figure.axes[0].texts[-1]
     assert names.get_text().startswith("1 CLFD-SparCL-ER 0.90, 60% of data removed\n2 CLFD-SparCL-ER 0.90\n3 CLFD-ER")
     figure.canvas.draw()
-    assert 0 < names.get_window_extent().y0  # nothing is cut, and nothing lies on the points
+    assert names.get_window_extent().y0 > 0  # nothing is cut, and nothing lies on the points
     assert names.get_window_extent().y1 < figure.axes[0].xaxis.label.get_window_extent().y0
 
 

@@ -15,9 +15,12 @@ from sparcl_lite.measure.statistics import (
     UNTESTABLE,
     Interval,
     bootstrap_interval,
+    half_width,
     joint_level,
     joint_verdict,
     paired_interval,
+    pooled_spread,
+    seeds_for,
     seeds_to_decide,
     smallest_effect,
     t_interval,
@@ -188,6 +191,19 @@ def test_so_many_seeds_put_the_bound_outside():
     assert seeds_to_decide(t_interval([2.0, 2.0]), 0.0) == 2
     assert seeds_to_decide(t_interval([2.0, 2.0]), 2.0) is None
     assert seeds_to_decide(t_interval([2.0]), 0.0) is None
+
+
+def test_spreads_of_differences_are_pooled_and_say_how_many_seeds_are_enough():
+    # s^2 of 1 with 2 degrees of freedom and of 8 with 1: (2 * 1 + 1 * 8) / 3; one value says nothing
+    effects = [t_interval([1.0, 2.0, 3.0]), t_interval([1.0, 5.0]), t_interval([7.0])]
+    assert pooled_spread(effects) == pytest.approx(np.sqrt(10 / 3))
+    assert pooled_spread([t_interval([1.0, 5.0], 0.9)], 0.9) == pytest.approx(np.sqrt(8))
+    assert np.isnan(pooled_spread([t_interval([7.0])]))
+    assert half_width(2.0, 3) == pytest.approx(2 * 4.302653 / np.sqrt(3))
+    enough = seeds_for(0.75, 2.0)
+    assert half_width(2.0, enough) < 0.75 <= half_width(2.0, enough - 1)
+    assert seeds_for(0.0, 2.0) is None
+    assert seeds_for(0.75, 0.0) == 2
 
 
 @settings(deadline=None)  # the first call computes 10,000 quantiles

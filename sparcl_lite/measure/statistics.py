@@ -20,9 +20,12 @@ __all__ = [
     "UNTESTABLE",
     "Interval",
     "bootstrap_interval",
+    "half_width",
     "joint_level",
     "joint_verdict",
     "paired_interval",
+    "pooled_spread",
+    "seeds_for",
     "seeds_to_decide",
     "smallest_effect",
     "t_interval",
@@ -154,12 +157,33 @@ def seeds_to_decide(interval: Interval, bound: float, level: float = 0.95) -> in
 
     The smallest n with `t(level, n-1) s / sqrt(n) < |mean - bound|`; None for one value, and above 10,000.
     """
-    if interval.n < 2:
-        return None
+    return None if interval.n < 2 else seeds_for(abs(interval.mean - bound), pooled_spread([interval], level), level)
+
+
+def seeds_for(half: float, spread: float, level: float = 0.95) -> int | None:
+    """With how many values half of the interval is below `half`, if their standard deviation is `spread`.
+
+    The smallest n with `t(level, n-1) spread / sqrt(n) < half`; None above 10,000.
+    """
     counts, widths = _half_widths(level)
-    spread = (interval.high - interval.low) / 2 / widths[interval.n - 2]  # s, or 0
-    enough = widths * spread < abs(interval.mean - bound)
+    enough = widths * spread < half
     return int(counts[enough.argmax()]) if enough.any() else None
+
+
+def half_width(spread: float, n: int, level: float = 0.95) -> float:
+    """Half of the interval of `n` values, 2 or more, whose standard deviation is `spread`."""
+    return float(_half_widths(level)[1][n - 2] * spread)
+
+
+def pooled_spread(intervals: Iterable[Interval], level: float = 0.95) -> float:
+    """Standard deviation of the values behind t intervals, taken to be the same for all; NaN where none has two.
+
+    `sqrt(sum((n - 1) s^2) / sum(n - 1))`, s from each interval's own width.
+    """
+    known = [interval for interval in intervals if interval.n > 1]
+    spreads = [(i.high - i.low) / 2 / half_width(1, i.n, level) for i in known]
+    freedom = [interval.n - 1 for interval in known]
+    return float(np.sqrt(np.average(np.square(spreads), weights=freedom))) if known else float("nan")
 
 
 @cache

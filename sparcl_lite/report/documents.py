@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from sparcl_lite.measure.statistics import Interval
+from sparcl_lite.measure.statistics import Interval, half_width, pooled_spread, seeds_for
 from sparcl_lite.papers.claims import RUN_RULES
 from sparcl_lite.papers.clfd.costs import points
 from sparcl_lite.papers.clfd.tables import gain_of_sparcl
+from sparcl_lite.papers.differences import differences
 from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.measured import cost_rounds
 from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judged
@@ -45,6 +46,8 @@ TABLES = {
 DATA = {"desk": "CIFAR-10 (`desk`)", "lite": "`lite`"}  # where verdicts are from: the papers' own data first
 SAME_AT_BOTH = ("ksparse",)  # papers whose runs at `desk` are those of `lite`
 NO_RUNS = "No runs yet."
+COUNTS = (3, 5, 10)  # of seeds
+PRECISION = 0.75  # points: half of an interval that shows a difference of 1.5
 CLAIM_COLUMNS = ["claim", "expected", "measured", "verdict", "paper inside", "seeds to decide"]
 
 
@@ -67,6 +70,7 @@ def blocks(results: Path) -> dict[str, str]:
         "desk_goal": _goal(store),
         "desk_gain": _gain(store),
         "desk_planned": _planned(store),
+        "desk_noise": _noise(store),
         **performance.blocks(store),
     }
 
@@ -144,6 +148,21 @@ def _planned(store: Store) -> str:
             }
         )
     return Table(pd.DataFrame(lines)).to_markdown()
+
+
+def _noise(store: Store) -> str:
+    """How much differences paired by seed vary at `desk`, their intervals, and how many seeds are enough."""
+    lines, known = [], experiments("desk")
+    for name in (*TABLES["desk"], "frontier"):
+        found = differences(known[name], known[name].stored(seeds=ALL_SEEDS, store=store), "class_il")
+        effects = [Interval(*line) for line in found[["difference", "low", "high", "n"]].itertuples(index=False)]
+        effects = [effect for effect in effects if effect.n > 1]
+        if effects:
+            spread = pooled_spread(effects)
+            halves = {f"± with {n} seeds": f"{half_width(spread, n):.1f}" for n in COUNTS}
+            needed = {f"seeds for ± {PRECISION}": seeds_for(PRECISION, spread) or "over 10,000"}
+            lines.append({"experiment": name, "differences": len(effects), "spread": f"{spread:.1f}"} | halves | needed)
+    return Table(pd.DataFrame(lines)).to_markdown() if lines else NO_RUNS
 
 
 def _processor_hours(seconds: Seconds) -> float:
