@@ -37,6 +37,10 @@ def candidates(stream, family):
     return record[record["family"] == family].dropna(axis="columns", how="all")
 
 
+def score(group):
+    return group[group.columns.intersection(["class_il", "task_il"])].mean(axis=1)
+
+
 def chosen(stream, family):
     group = candidates(stream, family)
     (best,) = group[group["best"]].to_dict("records")
@@ -64,8 +68,7 @@ def test_no_candidate_counts_twice_and_no_choice_is_on_an_edge_of_what_was_tried
 @pytest.mark.parametrize(("stream", "family"), FAMILIES)
 def test_the_choice_has_the_highest_mean_of_both_accuracies(stream, family):
     group = candidates(stream, family)
-    score = group[[name for name in ("class_il", "task_il") if name in group]].mean(axis=1)
-    assert score[group["best"]].item() == pytest.approx(score.max())
+    assert score(group)[group["best"]].item() == pytest.approx(score(group).max())
 
 
 def test_at_desk_rows_have_equally_many_candidates_and_seeds_as_far_as_they_are_tuned():
@@ -96,12 +99,26 @@ def module():
     return tune
 
 
+@pytest.mark.parametrize("stream", RECORDS)
+def test_what_is_on_record_is_what_the_tool_tries(stream):
+    tune, record = module(), RECORDS[stream]
+    way = tune.STREAMS[stream]
+    for family in record["family"].unique():
+        group, tried = candidates(stream, family), way.candidates(family, way.rates)
+        best = group.loc[score(group.iloc[: way.rates]).idxmax(), "lr"]
+        columns = pd.DataFrame([columns for columns, _ in (*tried, *way.refined(family, best))])
+        assert set(columns) == set(group.columns.intersection(["family", *TUNED]))
+        for name in columns.columns.drop("family"):
+            assert sorted(columns[name]) == pytest.approx(sorted(group[name])), (family, name)
+        assert set(group["seeds"]) == {way.seeds}
+
+
 def test_at_desk_every_row_is_tried_at_equally_many_rates_around_the_published_one():
     tune = module()
     rows = [row for experiment in EXPERIMENTS["desk"] for row in experiment.rows]
     families = {family_of("desk", row) for row in rows}
     assert families <= set(tune.DESK)
-    few, more = (tune.around_published(tune.DESK, rates) for rates in (3, 5))
+    few, more = ([c for family in tune.DESK for c in tune.around_published(family, rates)] for rates in (3, 5))
     assert {tuple(columns.items()) for columns, _ in few} < {tuple(columns.items()) for columns, _ in more}
     by_family = pd.DataFrame([columns for columns, _ in few]).groupby("family")["lr"].apply(list)
     assert (by_family["er"], by_family["clfd-der++"]) == ([0.033, 0.1, 0.3], [0.01, 0.03, 0.09])
@@ -110,7 +127,7 @@ def test_at_desk_every_row_is_tried_at_equally_many_rates_around_the_published_o
 
 def test_rows_of_lightcls_table_are_tried_at_desk_around_the_rate_of_lite_on_their_own_stream():
     tune, lite = module(), lightcl.table1(profile="lite")
-    tried = tune.around_lite(["sgd", "lightcl-15"], 3)
+    tried = [candidate for row in ("sgd", "lightcl-15") for candidate in tune.around_lite(row, 3)]
     rates = [lite.configs(lite.row(row), 1)[0].lr for row in ("sgd", "lightcl-15")]
     expected = [
         (row, pytest.approx(rate * by, rel=0.05))

@@ -7,13 +7,14 @@ whatever its buffer and loss. Runs are kept in `build/tuning`, so that an interr
 `sparcl_lite/profiles.toml` says; a test compares the two. Seeds differ from those of the results, so class orders and
 subsets differ too. A run that diverges counts as 0 %.
 
-At `desk` runs are long: `--rates` learning rates are tried, from one outwards that was chosen before (the
-published one, in LightCL's table that of `lite`), and `--seeds` seeds; more of either reuse the runs of fewer.
-`--cost` says how many core-hours that takes, and trains nothing.
+`--rates` learning rates are tried and `--seeds` seeds; more of either reuse the runs of fewer. At `desk` runs are long:
+there are fewer of both, outwards from a rate that was chosen before (the published one, in LightCL's table that of
+`lite`), and `--cost` says how many core-hours they take, and trains nothing.
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from sparcl_lite.runs.sweep import SweepError
 
 ROOT = Path(__file__).parent.parent
 TUNING = ROOT / "results" / "tuning"
-SEEDS = (1000, 1001)
+SEEDS = 1000  # the first of those that are used nowhere else
 BUFFER = 200
 #: Rows of SparCL's Tables 1 and 2, at the smaller buffer, by the lowest of five learning rates, each twice the one
 #: before. The terms' own weights are the papers'. Windows were moved until no choice was on an edge.
@@ -101,71 +102,89 @@ METRICS = ["class_il", "task_il"]
 Candidate = tuple[dict[str, Any], dict[str, Any]]  # a line's first columns, and the fields of its runs
 
 
-def by_window(families: Iterable[str]) -> pd.DataFrame:
-    """Rows of SparCL's tables at `lite`, each with its five learning rates; the best of each."""
-    return with_best(
-        measured(with_rates("lite", {f: [LITE[f] * 2**step for step in range(5)] for f in families}), SEEDS)
-    )
+@dataclass(frozen=True)
+class Stream:
+    """How the rows of a stream are tuned: each at as many learning rates, on as many seeds."""
+
+    families: Collection[str]
+    candidates: Callable[[str, int], list[Candidate]]  # of a family, at so many learning rates
+    rates: int
+    seeds: int
+    refined: Callable[[str, float], list[Candidate]] = lambda family, lr: []  # more of them, at the best of the rates
 
 
-def outwards(candidates: list[Candidate], seeds: int) -> pd.DataFrame:
-    """Rows at `desk`, each with so many learning rates; the best of each."""
-    print(f"about {core_hours(candidates, seeds):.1f} core-hours in all, what is in build/tuning included", flush=True)
-    return with_best(measured(candidates, range(SEEDS[0], SEEDS[0] + seeds)).assign(seeds=seeds))
+def tuned(stream: Stream, families: Iterable[str], rates: int, seeds: int) -> pd.DataFrame:
+    """One line for each candidate of these families; the best of each family."""
+    drawn = range(SEEDS, SEEDS + seeds)
+    first = measured([c for family in families for c in stream.candidates(family, rates)], drawn)
+    best = with_best(first).query("best").set_index("family")["lr"]
+    if second := [c for family in families for c in stream.refined(family, best[family])]:
+        first = pd.concat([first, measured(second, drawn)], ignore_index=True)
+    return with_best(first).assign(seeds=seeds)
 
 
-def around_published(families: Iterable[str], rates: int) -> list[Candidate]:
-    """So many learning rates of each row of `DESK`."""
-    return with_rates("desk", {family: around(DESK[family], rates) for family in families})
+def from_lowest(family: str, rates: int) -> list[Candidate]:
+    """A row of SparCL's tables at `lite`: its lowest learning rate, and each twice the one before."""
+    return with_rates(family, "lite", doubled(LITE[family], rates))
 
 
-def around_lite(rows: Iterable[str], rates: int) -> list[Candidate]:
-    """So many learning rates of each row of LightCL's table; the terms' own weights are those of the profile."""
-    lite, desk = (lightcl.table1(profile=profile) for profile in ("lite", "desk"))
-    return [
-        ({"family": row, "lr": lr}, desk.shared | desk.row(row).values | {"lr": lr})
-        for row in rows
-        for lr in around(lite.configs(lite.row(row), 1)[0].lr, rates)
-    ]
+def around_published(family: str, rates: int) -> list[Candidate]:
+    """A row of SparCL's or CLFD's tables or of the frontier at `desk`."""
+    return with_rates(family, "desk", around(DESK[family], rates))
 
 
-def around(rate: float, count: int) -> list[float]:
-    """A learning rate and the next ones on both sides."""
-    return sorted(float(f"{rate * step:.2g}") for step in STEPS[:count])
+def with_rates(family: str, profile: str, rates: list[float]) -> list[Candidate]:
+    """A row of SparCL's or CLFD's tables or of the frontier, at the buffer of tuning, with each learning rate."""
+    values = {"profile": profile} | rows_by_family()[family]
+    return [({"family": family, "lr": lr}, values | {"lr": lr}) for lr in rates]
 
 
-def with_rates(profile: str, rates: dict[str, list[float]]) -> list[Candidate]:
-    """Rows of SparCL's and CLFD's tables at the buffer of tuning, by family, each with its learning rates."""
-    shared = {"profile": profile}
+@cache
+def rows_by_family() -> dict[str, dict[str, Any]]:
+    """The fields of each such row."""
     tables = (
         sparcl.table1(buffers=(BUFFER,), masked=()),
         sparcl.table2(buffer=BUFFER),
         frontier(buffer=BUFFER, sparsities=(0.75, 0.90, 0.95)),
     )
-    rows = {row.id.removesuffix(f"-{BUFFER}"): row.values for experiment in tables for row in experiment.rows}
-    return [({"family": f, "lr": lr}, shared | rows[f] | {"lr": lr}) for f in rates for lr in rates[f]]
+    return {row.id.removesuffix(f"-{BUFFER}"): row.values for table in tables for row in table.rows}
 
 
-def by_search(rows: Iterable[str]) -> pd.DataFrame:
-    """Rows of LightCL's table, each with the candidates of its two steps; the best of each row."""
-    experiment, rows = lightcl.table1(profile="lite"), list(rows)
-
-    def candidate(row: str, values: dict[str, float]) -> Candidate:
-        return {"family": row} | values, experiment.shared | experiment.row(row).values | values
-
-    rates = {row: [LIGHTCL[row][0] * 2**step for step in range(6)] for row in rows}
-    first = measured([candidate(row, {"lr": lr} | LIGHTCL[row][1]) for row in rows for lr in rates[row]], SEEDS)
-    best = with_best(first).query("best").set_index("family")["lr"]
-    second = measured([candidate(row, values) for row in rows for values in refined(row, best[row])], SEEDS)
-    return with_best(pd.concat([first, second], ignore_index=True))
+def with_weights(row: str, rates: int) -> list[Candidate]:
+    """A row of LightCL's table at `lite`: learning rates at the terms' own weights."""
+    lowest, weights = LIGHTCL[row]
+    return [of_lightcl(row, "lite", {"lr": lr} | weights) for lr in doubled(lowest, rates)]
 
 
-def refined(row: str, lr: float) -> list[dict[str, float]]:
-    """The second step of a row: around its first weight, or around its learning rate."""
+def refined(row: str, lr: float) -> list[Candidate]:
+    """The second step of such a row: around its first weight, or around its learning rate."""
     _, weights = LIGHTCL[row]
     name, factors = (next(iter(weights)), LOWER_WEIGHTS.get(row, WEIGHTS)) if weights else ("lr", FINER)
     values = {"lr": lr} | weights
-    return [values | {name: float(f"{factor * values[name]:.3g}")} for factor in factors]
+    return [of_lightcl(row, "lite", values | {name: float(f"{factor * values[name]:.3g}")}) for factor in factors]
+
+
+def around_lite(row: str, rates: int) -> list[Candidate]:
+    """A row of LightCL's table at `desk`; the terms' own weights are those of the profile."""
+    lite = lightcl.table1(profile="lite")
+    (chosen,) = lite.configs(lite.row(row), 1)
+    return [of_lightcl(row, "desk", {"lr": lr}) for lr in around(chosen.lr, rates)]
+
+
+def of_lightcl(row: str, profile: str, values: dict[str, float]) -> Candidate:
+    """A row of LightCL's table with these values."""
+    table = lightcl.table1(profile=profile)
+    return {"family": row} | values, table.shared | table.row(row).values | values
+
+
+def doubled(lowest: float, count: int) -> list[float]:
+    """A learning rate, twice that, and so on."""
+    return [lowest * 2**step for step in range(count)]
+
+
+def around(rate: float, count: int) -> list[float]:
+    """A learning rate and the next ones on both sides."""
+    return sorted(float(f"{rate * step:.2g}") for step in STEPS[:count])
 
 
 def measured(candidates: list[Candidate], seeds: Iterable[int]) -> pd.DataFrame:
@@ -220,40 +239,44 @@ def _per_flop(size: str) -> float:
     return 60 * minutes / planned(RunConfig(**SIZES[size])).ledger.total
 
 
-#: How each stream is tuned, and its families; at `desk`: what is tried.
-STREAMS = {"lite": (by_window, LITE), "lightcl": (by_search, LIGHTCL)}
-AT_DESK = {"desk": (around_published, DESK), "lightcl-desk": (around_lite, LIGHTCL)}
+STREAMS = {
+    "lite": Stream(LITE, from_lowest, rates=5, seeds=2),
+    "lightcl": Stream(LIGHTCL, with_weights, rates=6, seeds=2, refined=refined),
+    "desk": Stream(DESK, around_published, rates=3, seeds=1),
+    "lightcl-desk": Stream(LIGHTCL, around_lite, rates=3, seeds=1),
+}
+AT_DESK = ("desk", "lightcl-desk")
 
 
 def main() -> None:
     """Validate the given names (all when none is given) and write them among the others' lines."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("stream", choices=(*STREAMS, *AT_DESK))
+    parser.add_argument("stream", choices=STREAMS)
     parser.add_argument("families", nargs="*", metavar="family", help="all when left out")
-    parser.add_argument(
-        "--rates", type=int, default=3, choices=range(1, len(STEPS) + 1), help="at desk, of each family"
-    )
-    parser.add_argument("--seeds", type=int, default=1, help="at desk, of each candidate")
+    parser.add_argument("--rates", type=int, choices=range(1, len(STEPS) + 1), help="of each family")
+    parser.add_argument("--seeds", type=int, help="of each candidate")
     parser.add_argument("--cost", action="store_true", help="at desk: say the core-hours, and train nothing")
     given = parser.parse_args()
-    tuned, known = (STREAMS | AT_DESK)[given.stream]
-    if unknown := set(given.families) - set(known):
-        parser.error(f"no grid for {', '.join(sorted(unknown))}; allowed: {', '.join(known)}")
-    chosen, outcome = given.families or list(known), TUNING / f"{given.stream}.csv"
-    if given.cost and given.stream in STREAMS:
+    stream, outcome = STREAMS[given.stream], TUNING / f"{given.stream}.csv"
+    if unknown := set(given.families) - set(stream.families):
+        parser.error(f"no grid for {', '.join(sorted(unknown))}; allowed: {', '.join(stream.families)}")
+    if given.cost and given.stream not in AT_DESK:
         parser.error(f"the cost of {given.stream} is not known; allowed: {', '.join(AT_DESK)}")
+    chosen = given.families or list(stream.families)
+    rates, seeds = given.rates or stream.rates, given.seeds or stream.seeds
+    if given.stream in AT_DESK:
+        hours = {family: core_hours(stream.candidates(family, rates), seeds) for family in chosen}
+        for name, value in (*hours.items(), ("core-hours", sum(hours.values()))):
+            print(f"{name:22} {value:5.2f}", flush=True)
     if given.cost:
-        hours = {family: core_hours(tuned([family], given.rates), given.seeds) for family in chosen}
-        print("\n".join(f"{family:22} {value:5.2f}" for family, value in hours.items()))
-        print(f"{'core-hours':22} {sum(hours.values()):5.2f}")
         return
-    table = tuned(chosen) if given.stream in STREAMS else outwards(tuned(chosen, given.rates), given.seeds)
+    table = tuned(stream, chosen, rates, seeds)
     if outcome.exists():
         others = pd.read_csv(outcome)
         table = pd.concat([others[~others["family"].isin(chosen)], table])
-    last = [*METRICS, "best"]
+    last = ["seeds", *METRICS, "best"]
     table = table[[*table.columns.difference(last, sort=False), *last]]
-    table = table.sort_values("family", key=lambda names: names.map([*known].index), kind="stable")
+    table = table.sort_values("family", key=lambda names: names.map([*stream.families].index), kind="stable")
     outcome.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(outcome, index=False)
     print(table[table["best"]].to_string(index=False))
