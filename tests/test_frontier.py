@@ -37,11 +37,12 @@ ACCURACY = {"sgd": 20, "er": 50, "sparcl-er-0.90": 52, "clfd-er": 60, "clfd-spar
             "clfd-sparcl-er-0.90-less": 49}  # fmt: skip
 
 
-def found():
+def found(more=0):
+    """The points of two seeds a row, and of so many more of CLFD-ER, which dense ER does not have."""
     frame = pd.DataFrame(
         {"row": f"{family}-200", "seed": seed, "class_il": accuracy + seed}
         for family, accuracy in ACCURACY.items()
-        for seed in (0, 1)
+        for seed in range(2 + more * (family == "clfd-er"))
     )
     return points(EXPERIMENT, frame, made_up(**COSTS))
 
@@ -67,6 +68,13 @@ def test_savings_are_ratios_within_a_round_to_dense_er():
     assert (line["seconds_saved"], line["megabytes_saved"]) == pytest.approx((4.0, 100 / 30))
     assert line["seconds_saved_low"] == pytest.approx(line["seconds_saved_high"])  # the rounds differ, ratios do not
     assert (line["difference"], line["n"]) == (10.0, 2)
+
+
+def test_a_difference_says_when_fewer_seeds_have_both_rows_than_one():
+    shown = costs_table(EXPERIMENT, found(more=1), made_up(**COSTS)[0]).frame.set_index("method")
+    assert (shown.loc["CLFD-ER", "against ER"], shown.loc["CLFD-ER", "n"]) == ("+10.0 ± 0.0, n 2", 3)
+    assert shown.loc["SparCL-ER 0.90", "against ER"] == "+2.0 ± 0.0"
+    assert shown.loc["ER", "against ER"] == "-"
 
 
 def test_the_front_is_what_no_other_beats():

@@ -19,7 +19,7 @@ def costs_table(experiment: Experiment, found: pd.DataFrame, report: dict[str, A
         {
             "method": labels[line["row"]],
             "Class-IL": plus_minus(_interval(line, "class_il", line["n"])),
-            "against ER": "-" if pd.isna(line["difference"]) else signed(_interval(line, "difference", line["n"])),
+            "against ER": _difference(line) if line["pairs"] else "-",
             "seconds": f"{line['seconds']:.0f}",
             "times faster": plus_minus(_interval(line, "seconds_saved", 2)),
             "MB": f"{line['megabytes']:.0f}",
@@ -35,6 +35,11 @@ def costs_table(experiment: Experiment, found: pd.DataFrame, report: dict[str, A
         "Front: no other row is as accurate and as cheap in both."
     )
     return Table(pd.DataFrame(lines), caption)
+
+
+def _difference(line: dict[str, Any]) -> str:
+    text = signed(_interval(line, "difference", line["pairs"]))
+    return text if line["pairs"] == line["n"] else f"{text}, n {line['pairs']}"
 
 
 def _interval(line: dict[str, Any], name: str, n: int) -> Interval:
@@ -65,8 +70,8 @@ def goal(found: pd.DataFrame) -> str:
     else:
         outcome = "reached" if best["difference_low"] >= 0 else "inconclusive"
     faster, less = plus_minus(_interval(best, "seconds_saved", 2)), f"{best['megabytes_saved']:.1f}x less memory"
-    difference = signed(_interval(best, "difference", best["n"]))
+    difference = signed(_interval(best, "difference", best["pairs"]))
     return (
         f"{GOAL}x faster than dense ER and not less accurate: {outcome}. {best['label']}: {faster} times as fast, "
-        f"{less}, {difference} points of Class-IL, n {best['n']}."
+        f"{less}, {difference} points of Class-IL, n {best['pairs']}."
     )

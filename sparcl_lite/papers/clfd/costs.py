@@ -17,9 +17,9 @@ COSTS = ("seconds", "megabytes")
 def points(experiment: Experiment, frame: pd.DataFrame, reports: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """One line for each row that has runs and was measured.
 
-    Class-IL with interval and n; difference to the row's baseline, paired by seed; means of `COSTS`; how many times
-    less than the baseline each costs, with intervals over the rounds; `front`: whether no other row is as accurate and
-    as cheap in both.
+    Class-IL with interval and n; difference to the row's baseline, over as many `pairs` of one seed; means of `COSTS`;
+    how many times less than the baseline each costs, with intervals over the rounds; `front`: whether no other row is
+    as accurate and as cheap in both.
     """
     lines = []
     for row in experiment.rows:
@@ -27,7 +27,8 @@ def points(experiment: Experiment, frame: pd.DataFrame, reports: Sequence[dict[s
         if len(values) and all(family in report["seconds"] for report in reports):
             line = {"row": row.id, "family": family, "label": row.label}
             line |= _fields("class_il", t_interval(values)) | {"n": len(values)}
-            line |= _fields("difference", row.against and difference(frame, row.id, row.against, "class_il"))
+            effect = difference(frame, row.id, row.against, "class_il") if row.against else None
+            line |= _fields("difference", effect) | {"pairs": effect.n if effect else 0}
             against = family_of(row.against or row.id)
             for name, what, unit in zip(COSTS, ("seconds", "peak_bytes"), (1, 1e6), strict=True):
                 own, base = (np.array([report[what][f] for report in reports]) / unit for f in (family, against))
