@@ -49,6 +49,8 @@ def table(
         print(shown.frame.to_json(orient="records", indent=1))
     else:
         print(shown.to_markdown() if markdown else shown)
+    if without := [row.id for row in experiment.rows if row.id not in set(frame["row"])]:
+        print(f"{len(without)} of {len(experiment.rows)} rows have no run yet: {', '.join(without)}", file=sys.stderr)
 
 
 @app.command()
