@@ -116,11 +116,11 @@ class Stream:
 def tuned(stream: Stream, families: Iterable[str], rates: int, seeds: int) -> pd.DataFrame:
     """One line for each candidate of these families; the best of each family."""
     drawn = range(SEEDS, SEEDS + seeds)
-    first = measured([c for family in families for c in stream.candidates(family, rates)], drawn)
-    best = with_best(first).query("best").set_index("family")["lr"]
-    if second := [c for family in families for c in stream.refined(family, best[family])]:
-        first = pd.concat([first, measured(second, drawn)], ignore_index=True)
-    return with_best(first).assign(seeds=seeds)
+    tried = measured([c for family in families for c in stream.candidates(family, rates)], drawn)
+    best = with_best(tried).query("best").set_index("family")["lr"]
+    if more := [c for family in families for c in stream.refined(family, best[family])]:
+        tried = pd.concat([tried, measured(more, drawn)], ignore_index=True)
+    return with_best(tried).assign(seeds=seeds)
 
 
 def from_lowest(family: str, rates: int) -> list[Candidate]:

@@ -53,24 +53,29 @@ CLAIM_COLUMNS = ["claim", "expected", "measured", "verdict", "paper inside", "se
 
 def blocks(results: Path) -> dict[str, str]:
     """Markdown of each block by its name; those of results from the runs in `results`."""
-    store, found = Store(results), {}
+    store, found, frames = Store(results), {}, {}
     for profile, names in TABLES.items():
         known, prefix = experiments(profile), "" if profile == "lite" else f"{profile}_"
-        frames = {name: known[name].stored(seeds=ALL_SEEDS, store=store) for name in names}
-        tables = {name: None if frame.empty else comparison(known[name], frame) for name, frame in frames.items()}
+        frames[profile] = {name: known[name].stored(seeds=ALL_SEEDS, store=store) for name in names}
+        tables = {
+            name: None if frame.empty else comparison(known[name], frame) for name, frame in frames[profile].items()
+        }
         found |= {prefix + name: _whole(table) for name, table in tables.items()}
         found[f"{prefix}core"] = _core(tables["sparcl_table1"])
     entries = {profile: judged_at(store, profile) for profile in DATA}
+    frontier = experiments("desk")["frontier"]
+    frames["desk"]["frontier"] = frontier.stored(seeds=ALL_SEEDS, store=store)
+    measured = frontier, frames["desk"]["frontier"], cost_rounds(store, "desk")
     return found | {
         "notebooks": notebooks.listing().to_markdown(),
         "verdicts": _verdicts(entries).to_markdown(),
         "claims": _claims(entries["lite"]),
         "desk_claims": _claims(entries["desk"]),
-        "desk_frontier": _frontier(store),
-        "desk_goal": _goal(store),
-        "desk_gain": _gain(store),
+        "desk_frontier": _frontier(*measured),
+        "desk_goal": _goal(*measured),
+        "desk_gain": _gain(frames["desk"]["clfd_tables"]),
         "desk_planned": _planned(store),
-        "desk_noise": _noise(store),
+        "desk_noise": _noise(frames["desk"]),
         **performance.blocks(store),
     }
 
@@ -93,9 +98,8 @@ def _whole(table: Table | None) -> str:
     return NO_RUNS if table is None else f"{table.caption}\n\n{_select(table, BOTH).to_markdown()}"
 
 
-def _frontier(store: Store) -> str:
+def _frontier(experiment: Experiment, frame: pd.DataFrame, reports: list[dict[str, Any]]) -> str:
     """Accuracy and measured costs at `desk`, of what has both; accuracy alone where no costs were measured."""
-    experiment, frame, reports = _measured(store)
     if frame.empty:
         return NO_RUNS
     if not reports:
@@ -104,26 +108,17 @@ def _frontier(store: Store) -> str:
     return f"{table.caption}\n\n{table.to_markdown()}"
 
 
-def _goal(store: Store) -> str:
+def _goal(experiment: Experiment, frame: pd.DataFrame, reports: list[dict[str, Any]]) -> str:
     """What the most accurate row at `desk` that is fast enough costs and gives, else the fastest one."""
-    experiment, frame, reports = _measured(store)
     return NO_RUNS if frame.empty or not reports else goal(points(experiment, frame, reports))
 
 
-def _measured(store: Store) -> tuple[Experiment, pd.DataFrame, list[dict[str, Any]]]:
-    """The frontier at `desk`, its runs, and the rounds in which its costs were measured."""
-    experiment = experiments("desk")["frontier"]
-    return experiment, experiment.stored(seeds=ALL_SEEDS, store=store), cost_rounds(store, "desk")
-
-
-def _gain(store: Store) -> str:
+def _gain(frame: pd.DataFrame) -> str:
     """SparCL-ER's gain at `desk` and its parts, once every part has runs."""
-    experiment = experiments("desk")["clfd_tables"]
-    frame = experiment.stored(seeds=ALL_SEEDS, store=store)
-    parts = None if frame.empty else gain_of_sparcl(experiment, frame)
+    parts = None if frame.empty else gain_of_sparcl(experiments("desk")["clfd_tables"], frame)
     if parts is None or not parts.attrs["complete"]:
         return NO_RUNS
-    points = [signed(Interval(*line)) for line in parts[["difference", "low", "high", "n"]].itertuples(index=False)]
+    points = [signed(effect) for effect in _effects(parts)]
     shown = Table(parts[["comparison"]].assign(points=points, n=parts["n"]))
     return f"{shown.to_markdown()}\n\nIn words: {parts.attrs['verdict']}."
 
@@ -150,14 +145,15 @@ def _planned(store: Store) -> str:
     return Table(pd.DataFrame(lines)).to_markdown()
 
 
-def _noise(store: Store) -> str:
+def _effects(found: pd.DataFrame) -> list[Interval]:
+    return [Interval(*line) for line in found[["difference", "low", "high", "n"]].itertuples(index=False)]
+
+
+def _noise(frames: dict[str, pd.DataFrame]) -> str:
     """How much differences paired by seed vary at `desk`, their intervals, and how many seeds are enough."""
     lines, known = [], experiments("desk")
-    for name in (*TABLES["desk"], "frontier"):
-        found = differences(known[name], known[name].stored(seeds=ALL_SEEDS, store=store), "class_il")
-        effects = [Interval(*line) for line in found[["difference", "low", "high", "n"]].itertuples(index=False)]
-        effects = [effect for effect in effects if effect.n > 1]
-        if effects:
+    for name, frame in frames.items():
+        if effects := [effect for effect in _effects(differences(known[name], frame)) if effect.n > 1]:
             spread = pooled_spread(effects)
             halves = {f"± with {n} seeds": f"{half_width(spread, n):.1f}" for n in COUNTS}
             needed = {f"seeds for ± {PRECISION}": seeds_for(PRECISION, spread) or "over 10,000"}
