@@ -28,6 +28,7 @@ from sparcl_lite.runs import cluster
 from sparcl_lite.runs import sweep as sweeps
 from sparcl_lite.runs.forecast import forecast
 from sparcl_lite.runs.job import Job
+from sparcl_lite.runs.progress import Bar
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
 from sparcl_lite.runs.sweep import SweepError, sweep
@@ -67,8 +68,19 @@ def no_cluster(monkeypatch):
 
 
 def test_results_come_in_order_and_duplicates_are_trained_once(tmp_path, scheduler, monkeypatch, capsys):
-    trained, original = [], Trainer.run
-    monkeypatch.setattr(Trainer, "run", lambda self: (trained.append(self.config), original(self)))
+    trained, original, finish = [], Trainer.run, Bar.finish
+    taken, counted = threading.Lock(), threading.Event()
+
+    def in_turn(trainer):
+        with taken:
+            trained.append(trainer.config)
+            last = len(trained) == 3
+        if last:  # otherwise the bar may count part of this run when it counts the one before as done
+            assert counted.wait(60)
+        original(trainer)
+
+    monkeypatch.setattr(Trainer, "run", in_turn)
+    monkeypatch.setattr(Bar, "finish", lambda bar, name: (finish(bar, name), counted.set()))
     first, second, third = (tiny(seed=seed) for seed in range(3))
     kept = run(second, store=tmp_path)
     results = sweep([third, second, first, third], store=tmp_path, scheduler=scheduler)
