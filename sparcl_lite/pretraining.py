@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import Dataset, Split, load
@@ -58,10 +59,13 @@ def without_images_of(source: Split, *others: Split) -> Split:
     return Split(source.images[fresh], source.labels[fresh])
 
 
-def pretrain(config: RunConfig, network: Network, source: Dataset, stream: Dataset, device: str) -> dict[str, Any]:
+def pretrain(
+    config: RunConfig, network: Network, source: Dataset, stream: Dataset, device: str, progress: bool = False
+) -> dict[str, Any]:
     """Train all but the head of `network` on `source`, under a head of its own; what a result should say of it.
 
-    Cross-entropy, SGD, the run's batch size and the source's augmentation. Raises `KitError` if it diverges.
+    Cross-entropy, SGD, the run's batch size and the source's augmentation; `progress` shows its epochs. Raises
+    `KitError` if it diverges.
     """
     train, test = (without_images_of(part, stream.train, stream.test) for part in (source.train, source.test))
     if config.pretraining_epochs and len(train.labels) < config.batch_size:
@@ -75,7 +79,7 @@ def pretrain(config: RunConfig, network: Network, source: Dataset, stream: Datas
     trunk = [p for p in network.parameters() if id(p) not in own]
     optimizer = torch.optim.SGD([*trunk, *head.parameters()], lr=config.pretraining_lr, foreach=True)
     network.train()
-    for _ in range(config.pretraining_epochs):
+    for _ in tqdm(range(config.pretraining_epochs), desc="pre-training", unit="epoch", disable=not progress):
         order = torch.randperm(len(train.labels), generator=generator)
         for chosen in order.split(config.batch_size):
             if len(chosen) == config.batch_size:

@@ -14,6 +14,7 @@ from sparcl_lite.pretraining import split_classes, with_classes, without_images_
 from sparcl_lite.registry import DATASETS, NETWORKS
 from sparcl_lite.rng import Generators
 from sparcl_lite.runs import pretrained
+from sparcl_lite.runs.progress import listening
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
 from sparcl_lite.training import Trainer
@@ -163,6 +164,18 @@ def test_runs_that_begin_alike_are_pretrained_once_and_have_the_same_bits(tmp_pa
         outcome(configs[0].model_copy(update=change), Store(tmp_path / "one"))
     assert len(trained) == 6
     assert len(list((tmp_path / "data").rglob("*.pt"))) == 6
+
+
+def test_a_run_is_named_and_shows_epochs_while_it_is_pretrained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "data"))
+    config, shares, really = RunConfig(**SMALL, method="sgd", pretraining="disjoint"), [], pretrained.pretrain
+    monkeypatch.setattr(pretrained, "pretrain", lambda *given: shares.append(None) or really(*given))
+    with listening(shares.append):
+        run(config, store=tmp_path / "one", progress=True)
+    assert shares[:2] == [0, None]
+    assert "pre-training: 100%" in capsys.readouterr().err
+    run(config, store=tmp_path / "two", progress=True)
+    assert "pre-training" not in capsys.readouterr().err
 
 
 def test_a_damaged_pretrained_network_is_trained_again(tmp_path, monkeypatch):

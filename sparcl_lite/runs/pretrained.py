@@ -19,16 +19,18 @@ from sparcl_lite.runs.states import read_state, write_state
 ELSEWHERE = ("commit", "cores")  # of the environment, on which no bit depends
 
 
-def pretrained(config: RunConfig, network: Network, source: Dataset, stream: Dataset, device: str) -> dict[str, Any]:
+def pretrained(
+    config: RunConfig, network: Network, source: Dataset, stream: Dataset, device: str, progress: bool = False
+) -> dict[str, Any]:
     """As `pretrain`, with the same bits; nothing is trained where it was before, by the same code on such a machine.
 
     With a user's own network, data or method, whose code may change between two runs, it is trained each time.
     """
     if config.registered:
-        return pretrain(config, network, source, stream, device)
+        return pretrain(config, network, source, stream, device, progress)
 
     def make() -> dict[str, Any]:
-        report = pretrain(config, network, source, stream, device)
+        report = pretrain(config, network, source, stream, device, progress)
         return {"network": network.state_dict(), "report": report}
 
     def read(file: BinaryIO) -> dict[str, Any]:

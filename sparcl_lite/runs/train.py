@@ -37,7 +37,9 @@ def train(job: Job, store: Store, progress: bool) -> RunResult:
         watch.saved()
         job.check_time()
 
-    new = partial(Trainer, config, dataset, device=device, on_epoch=save, pretrain=pretrained)
+    tell(0)  # before it is pre-trained, which may take minutes
+    pretrain = partial(pretrained, progress=progress)
+    new = partial(Trainer, config, dataset, device=device, on_epoch=save, pretrain=pretrain)
     trainer, state = _resume(config, store, device, new)
     tell(trainer.totals["steps"] / steps)
     watch.begin(trainer, steps)
