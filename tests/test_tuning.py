@@ -18,7 +18,8 @@ FOLDER = Path(__file__).parent.parent / "results" / "tuning"
 TUNED = ["lr", "alpha", "beta", "penalty"]
 RECORDS = {stream: pd.read_csv(FOLDER / f"{stream}.csv") for stream in ("lite", "lightcl", "desk", "lightcl-desk")}
 WHOLE = ("lite", "lightcl")  # streams of which every row is tuned
-AT_DESK = {"desk": {"er", "sparcl-er-0.95", "clfd-er"}, "lightcl-desk": {"er-15", "lightcl-15"}}  # some rows are so far
+# There only some rows are tuned so far, these among them: runs are long.
+AT_DESK = {"desk": {"er", "sparcl-er-0.95", "clfd-er"}, "lightcl-desk": {"er-15", "lightcl-15"}}
 FAMILIES = [(stream, family) for stream, record in RECORDS.items() for family in record["family"].unique()]
 EXPERIMENTS = {
     "lite": [sparcl.table1(profile="lite"), sparcl.table2(profile="lite")],
