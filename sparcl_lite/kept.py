@@ -22,17 +22,41 @@ def kept(name: str, make: Callable[[], T], write: Callable[[T, BinaryIO], object
 
     `read` raises ValueError on a damaged file, which is then made again. Where nothing can be written, nothing is kept.
     """
-    path = data_dir() / "kept" / _code() / name
-    with suppress(OSError, ValueError), open(path, "rb") as file:
+    found = find(name, read)
+    if found is None:
+        found = make()
+        keep(name, found, write)
+    return found
+
+
+def find(name: str, read: Callable[[BinaryIO], T]) -> T | None:
+    """What is kept under a name; None where nothing is, or a file that `read` finds damaged."""
+    with suppress(OSError, ValueError), open(_path(name), "rb") as file:
         return read(file)
-    made = make()
+    return None
+
+
+def keep(name: str, made: T, write: Callable[[T, BinaryIO], object]) -> bool:
+    """Keep it under a name, in place of what was there; whether that could be done."""
+    path = _path(name)
     with suppress(OSError, KitError):
         with replacing(path) as file:
             write(made, file)
         for other in path.parents[1].iterdir():
             if time.time() - other.stat().st_mtime > FORGOTTEN:
                 shutil.rmtree(other)
-    return made
+        return True
+    return False
+
+
+def forget(name: str) -> None:
+    """Let nothing be kept under a name."""
+    with suppress(OSError):
+        _path(name).unlink(missing_ok=True)
+
+
+def _path(name: str) -> Path:
+    return data_dir() / "kept" / _code() / name
 
 
 @lru_cache

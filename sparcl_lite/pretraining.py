@@ -4,6 +4,7 @@ Everything is drawn from the run's seed, by generators of its own. The loop of t
 `training`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -60,12 +61,21 @@ def without_images_of(source: Split, *others: Split) -> Split:
 
 
 def pretrain(
-    config: RunConfig, network: Network, source: Dataset, stream: Dataset, device: str, progress: bool = False
+    config: RunConfig,
+    network: Network,
+    source: Dataset,
+    stream: Dataset,
+    device: str,
+    *,
+    progress: bool = False,
+    begun: dict[str, Any] | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda state: None,
 ) -> dict[str, Any]:
     """Train all but the head of `network` on `source`, under a head of its own; what a result should say of it.
 
-    Cross-entropy, SGD, the run's batch size and the source's augmentation; `progress` shows its epochs. Raises
-    `KitError` if it diverges.
+    Cross-entropy, SGD, the run's batch size and the source's augmentation; `progress` shows its epochs. After each of
+    them `on_epoch` is given the state; a call that is given one as `begun` goes on from there, with the same bits.
+    Raises `KitError` if it diverges.
     """
     train, test = (without_images_of(part, stream.train, stream.test) for part in (source.train, source.test))
     if config.pretraining_epochs and len(train.labels) < config.batch_size:
@@ -78,8 +88,17 @@ def pretrain(
     own = {id(p) for p in network.head.parameters()}
     trunk = [p for p in network.parameters() if id(p) not in own]
     optimizer = torch.optim.SGD([*trunk, *head.parameters()], lr=config.pretraining_lr, foreach=True)
+    first = 0
+    if begun:
+        first = begun["epochs"]
+        network.load_state_dict(begun["network"])
+        head.load_state_dict(begun["head"])
+        generator.set_state(begun["generator"].cpu())
     network.train()
-    for _ in tqdm(range(config.pretraining_epochs), desc="pre-training", unit="epoch", disable=not progress):
+    epochs = range(first, config.pretraining_epochs)
+    for epoch in tqdm(
+        epochs, "pre-training", config.pretraining_epochs, initial=first, unit="epoch", disable=not progress
+    ):
         order = torch.randperm(len(train.labels), generator=generator)
         for chosen in order.split(config.batch_size):
             if len(chosen) == config.batch_size:
@@ -87,6 +106,8 @@ def pretrain(
                 logits = head(network.features(augment(train.images[chosen].to(device))))
                 F.cross_entropy(logits, train.labels[chosen].to(device)).backward()
                 optimizer.step()
+        weights = {"network": network.state_dict(), "head": head.state_dict()}
+        on_epoch({"epochs": epoch + 1, **weights, "generator": generator.get_state()})
     if not all(bool(p.isfinite().all()) for p in trunk):
         raise KitError(f"pre-training diverged; try a smaller pretraining_lr than {config.pretraining_lr}")
     return {

@@ -14,6 +14,7 @@ from sparcl_lite.pretraining import split_classes, with_classes, without_images_
 from sparcl_lite.registry import DATASETS, NETWORKS
 from sparcl_lite.rng import Generators
 from sparcl_lite.runs import pretrained
+from sparcl_lite.runs.job import OutOfTime, job_of
 from sparcl_lite.runs.progress import listening
 from sparcl_lite.runs.run import run
 from sparcl_lite.runs.store import Store
@@ -154,7 +155,7 @@ def outcome(config, store):
 def test_runs_that_begin_alike_are_pretrained_once_and_have_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "data"))
     trained, really = [], pretrained.pretrain
-    monkeypatch.setattr(pretrained, "pretrain", lambda *given: trained.append(given[0]) or really(*given))
+    monkeypatch.setattr(pretrained, "pretrain", lambda *given, **how: trained.append(given[0]) or really(*given, **how))
     configs = [RunConfig(**SMALL, method=method, pretraining="disjoint") for method in ("sgd", "er", "lightcl")]
     first = [outcome(config, Store(tmp_path / "one")) for config in configs]
     assert trained == configs[:1]
@@ -169,13 +170,44 @@ def test_runs_that_begin_alike_are_pretrained_once_and_have_the_same_bits(tmp_pa
 def test_a_run_is_named_and_shows_epochs_while_it_is_pretrained(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "data"))
     config, shares, really = RunConfig(**SMALL, method="sgd", pretraining="disjoint"), [], pretrained.pretrain
-    monkeypatch.setattr(pretrained, "pretrain", lambda *given: shares.append(None) or really(*given))
+    monkeypatch.setattr(pretrained, "pretrain", lambda *given, **how: shares.append(None) or really(*given, **how))
     with listening(shares.append):
         run(config, store=tmp_path / "one", progress=True)
     assert shares[:2] == [0, None]
     assert "pre-training: 100%" in capsys.readouterr().err
     run(config, store=tmp_path / "two", progress=True)
     assert "pre-training" not in capsys.readouterr().err
+
+
+def within(job, epochs, store):
+    """Run with a limit of time that ends so many epochs from here."""
+    left = iter([False] * epochs)  # it is asked once before the run begins
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(job), "out_of_time", property(lambda self: next(left, True)))
+        with pytest.raises(OutOfTime):
+            run(job, store=store)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_pretraining_that_a_limit_of_time_ends_goes_on_in_the_next_call_with_the_same_bits(
+    tmp_path, monkeypatch, damaged
+):
+    monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "first"))
+    config = RunConfig(**SMALL | {"pretraining_epochs": 5}, method="sgd", pretraining="disjoint")
+    whole, begun, really = outcome(config, Store(tmp_path / "whole")), [], pretrained.pretrain
+    monkeypatch.setenv("SPARCL_LITE_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(
+        pretrained, "pretrain", lambda *given, **how: begun.append(how["begun"]) or really(*given, **how)
+    )
+    for epochs in (1, 2):
+        within(job_of(config), epochs, tmp_path / "parts")
+        (unfinished,) = (tmp_path / "data").rglob("*.pt")
+    if damaged:
+        unfinished.write_bytes(unfinished.read_bytes()[:-100])
+    assert outcome(config, Store(tmp_path / "parts")) == whole
+    assert [state and state["epochs"] for state in begun] == [None, 1, None if damaged else 3]
+    (finished,) = (tmp_path / "data").rglob("*.pt")
+    assert finished != unfinished
 
 
 def test_a_damaged_pretrained_network_is_trained_again(tmp_path, monkeypatch):

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import astuple
+from functools import partial
 from typing import Any, BinaryIO
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import Dataset
-from sparcl_lite.kept import kept
+from sparcl_lite.kept import find, forget, keep, kept
 from sparcl_lite.models import Network
 from sparcl_lite.pretraining import pretrain
 from sparcl_lite.runs.result import environment
@@ -20,28 +22,46 @@ ELSEWHERE = ("commit", "cores")  # of the environment, on which no bit depends
 
 
 def pretrained(
-    config: RunConfig, network: Network, source: Dataset, stream: Dataset, device: str, progress: bool = False
+    config: RunConfig,
+    network: Network,
+    source: Dataset,
+    stream: Dataset,
+    device: str,
+    *,
+    progress: bool = False,
+    check_time: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """As `pretrain`, with the same bits; nothing is trained where it was before, by the same code on such a machine.
 
-    With a user's own network, data or method, whose code may change between two runs, it is trained each time.
+    After each epoch `check_time` may raise, and another call goes on from there. With a user's own network, data or
+    method, whose code may change between two runs, it is trained each time, and whole.
     """
+    given = config, network, source, stream, device
     if config.registered:
-        return pretrain(config, network, source, stream, device, progress)
+        return pretrain(*given, progress=progress)
+    digest = _digest(*given)
+    unfinished = f"{digest}-unfinished.pt"
+
+    def on_epoch(state: dict[str, Any]) -> None:
+        if keep(unfinished, state, write_state):
+            check_time()
 
     def make() -> dict[str, Any]:
-        report = pretrain(config, network, source, stream, device, progress)
+        begun = find(unfinished, partial(_read, device=device))
+        report = pretrain(*given, progress=progress, begun=begun, on_epoch=on_epoch)
         return {"network": network.state_dict(), "report": report}
 
-    def read(file: BinaryIO) -> dict[str, Any]:
-        try:
-            state = read_state(file, device)
-            network.load_state_dict(state["network"])
-        except Exception as error:  # torch raises many types for a broken archive
-            raise ValueError(str(error)) from None
-        return state
+    state = kept(f"{digest}.pt", make, write_state, partial(_read, device=device))
+    forget(unfinished)
+    network.load_state_dict(state["network"])
+    return state["report"]
 
-    return kept(f"{_digest(config, network, source, stream, device)}.pt", make, write_state, read)["report"]
+
+def _read(file: BinaryIO, device: str) -> dict[str, Any]:
+    try:
+        return read_state(file, device)
+    except Exception as error:  # torch raises many types for a broken archive
+        raise ValueError(str(error)) from None
 
 
 def _digest(config: RunConfig, network: Network, source: Dataset, stream: Dataset, device: str) -> str:

@@ -38,7 +38,7 @@ def train(job: Job, store: Store, progress: bool) -> RunResult:
         job.check_time()
 
     tell(0)  # before it is pre-trained, which may take minutes
-    pretrain = partial(pretrained, progress=progress)
+    pretrain = partial(pretrained, progress=progress, check_time=job.check_time)
     new = partial(Trainer, config, dataset, device=device, on_epoch=save, pretrain=pretrain)
     trainer, state = _resume(config, store, device, new)
     tell(trainer.totals["steps"] / steps)
