@@ -38,6 +38,7 @@ def test_an_unknown_block_is_named():
 def test_tables_of_the_papers_own_data_are_shown_once_there_are_runs(known, tmp_path):
     empty = documents.blocks(tmp_path)
     assert {name for name, text in empty.items() if text == documents.NO_RUNS} >= {"desk_core", "desk_frontier", "core"}
+    assert empty["desk_headline"].split("\n\n") == [documents.NO_RUNS] * 2
     experiment = experiments("desk")["clfd_tables"]
     store, row = Store(tmp_path), experiment.row("clfd-er-50")
     lite = next(result for result in Store(ROOT / "results").results("training") if result.config.method == "er")
@@ -60,6 +61,7 @@ def test_tables_of_the_papers_own_data_are_shown_once_there_are_runs(known, tmp_
     assert re.search(r"\| ER \| .* \| 1 \|", found["desk_frontier"])
     assert "| 200 | ER |" in found["desk_sparcl_table1"]
     assert found["desk_core"] == documents.NO_RUNS  # without any run of DER++
+    assert found["desk_headline"].startswith(documents.NO_RUNS)
     assert re.search(
         r"^\| clfd_tables \| 5 of 17 \| 9 of 140 \| 0.\d \| .*`er-125`", found["desk_planned"], re.MULTILINE
     )
@@ -67,6 +69,21 @@ def test_tables_of_the_papers_own_data_are_shown_once_there_are_runs(known, tmp_
     assert empty["desk_noise"] == documents.NO_RUNS
     assert "| sparcl_table1 | 1 of 34 | 1 of 210 |" in found["desk_planned"]
     assert "| frontier | 1 of 22 | 0 of 75 |" in found["desk_planned"]  # the run of ER is in the table above
+
+
+def test_the_readme_leads_with_sparcls_table_on_the_papers_data(known):
+    lines = known["desk_headline"].splitlines()
+    names = ["DER++", "SparCL-DER++ 0.75", "SparCL-DER++ 0.90", "SparCL-DER++ 0.95"]
+    assert [line.split(" | ")[0].lstrip("| ") for line in lines[2:6]] == names
+    whole = [[cell.strip() for cell in line.split("|")[1:-1]] for line in known["desk_sparcl_table1"].splitlines()]
+    rows = {(row[0], row[1]): row for row in whole if len(row) > 2}
+    for name, line in zip(names, lines[2:6], strict=True):
+        cells = [cell.strip() for cell in line.split("|")[2:-1]]
+        for buffer, (printed, ours, difference) in (("200", cells[:3]), ("500", cells[3:])):
+            row = rows[buffer, name]
+            assert [printed, ours, difference] == [row[2], f"{row[3]} (n {row[-1]})", row[4]]
+    assert lines[6] == ""
+    assert lines[7].startswith("12x faster than dense ER and not less accurate: ")
 
 
 def test_verdicts_say_where_their_runs_are_from(known):

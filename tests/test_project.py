@@ -13,6 +13,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from sparcl_lite.report.tables import PUBLICATIONS
+
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
@@ -169,6 +171,9 @@ def test_citation_agrees_with_pyproject():
     assert citation["version"] == PROJECT["version"]
     assert citation["license"] == PROJECT["license"]
     assert citation["authors"] == PROJECT["authors"]
+    assert all({"type", "title", "authors", "year"} <= set(reference) for reference in citation["references"])
+    named = "".join(reference["title"] + reference.get("notes", "") for reference in citation["references"])
+    assert all(paper in named for paper in PUBLICATIONS.values())
 
 
 @needs_make
