@@ -105,6 +105,12 @@ class NotebookParameters(BaseModel):
         """Benchmarks: those of this machine's store, else the committed ones; no notebook makes any."""
         return Store(_placed(EVIDENCE), self.store)
 
+    def committed(self, experiment) -> Any:
+        """All committed results of an experiment as a DataFrame, whatever the parameters say; nothing is trained."""
+        from sparcl_lite.papers.registry import ALL_SEEDS
+
+        return experiment.stored(seeds=ALL_SEEDS, store=Store(_placed(EVIDENCE)))
+
     def run(self, experiment) -> Any:
         """Results of an experiment as a DataFrame; what is missing is trained.
 

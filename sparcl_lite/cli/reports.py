@@ -128,7 +128,7 @@ def reproduce(
     cells = agreement.compare(Store(store.root, results), profile=profile, dataset=dataset or "")
     committed = documents.judged_at(Store(results), "desk")
     how += " Time and memory are as committed, where `sparcl-lite sweep bench` did not measure them here."
-    index = site.build(output, site.Here(how, judged, cells))
+    index = site.build(output, site.Here(how, judged, cells, profile))
     agreement.write(cells, output / "report" / "agreement.json")
     _print_scoreboard(judged)
     print(f"on CIFAR-10, by the committed runs (profile desk): {verdict_line(committed)}")

@@ -10,8 +10,10 @@ WIDTH, STEP, AXIS = 240.0, 16, 16  # of the drawing, of a comparison and of the 
 MARGIN = 0.05  # of the axis, on either side
 
 
-def line(entry: Judged, notebooks: Iterable[str], here: dict[tuple[str, str], str]) -> dict[str, Any]:
-    """What the template shows of a claim; `here` are the verdicts of this machine by paper and claim."""
+def line(entry: Judged, notebooks: Iterable[str], here: dict[tuple[str, str], str], profile: str) -> dict[str, Any]:
+    """What the template shows of a claim that runs at `profile` decide; `here` are this machine's verdicts on them, by
+    paper and claim.
+    """
     claim, (words,) = entry.claim, scoreboard([entry]).frame.to_dict("records")
     shown = [e for e in entry.evidence if e.effect.n]
     bounds = [claim.bound] if isinstance(claim.bound, int | float) else list(claim.bound or [])
@@ -29,7 +31,8 @@ def line(entry: Judged, notebooks: Iterable[str], here: dict[tuple[str, str], st
         for number, e in enumerate(shown)
     ]  # fmt: skip
     return {
-        "id": claim.id,
+        "id": f"{claim.publication}-{claim.id}-{profile}",
+        "profile": profile,
         "paper": claim.publication,
         **{name: words[name] for name in ("source", "expected", "measured", "verdict")},
         "statement": words["claim"],

@@ -18,15 +18,15 @@ from nbformat.v4 import new_markdown_cell
 
 from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import notebooks_folder
-from sparcl_lite.papers.registry import judged
 from sparcl_lite.papers.verdicts import Judged
 from sparcl_lite.report import agreement, board, notebooks
+from sparcl_lite.report.documents import DATA, judged_at
 from sparcl_lite.report.tables import PUBLICATIONS, VERDICTS, verdict_line
 from sparcl_lite.runs.store import Store
 
 INTRO = (
-    "The papers' tables were trained anew, at a small size, with an interval for every cell. Each claim has a "
-    "rule that decides it; here is what came out, by paper."
+    "The papers' tables were trained anew, smaller, on the papers' CIFAR-10 and on Fashion-MNIST, with an interval for "
+    "every cell. Each claim has a rule that decides it; here is what came out, by paper."
 )
 CONTENTS = "\n```{{toctree}}\n:hidden:\n\n{}\n```\n"
 PAGES = files("sparcl_lite.report") / "pages"
@@ -39,6 +39,7 @@ class Here:
     how: str = "Nothing was run on this machine; `make reproduce` does. All pages show what is committed."
     judged: list[Judged] = field(default_factory=list)
     cells: list[agreement.Cell] = field(default_factory=list)
+    profile: str = "lite"  # its verdicts stand beside the committed ones of the same data
 
 
 def build(output: Path, here: Here | None = None) -> Path:
@@ -104,18 +105,27 @@ def _page(notebook: nbformat.NotebookNode, name: str, executed: dict[str, Path])
 
 def _generated(root: Path, here: Here, executed: dict[str, Path]) -> dict[str, str]:
     committed = _committed(root)
-    made_here = {(e.claim.publication, e.claim.id): e.verdict for e in here.judged}
+    made_here = {profile: {} for profile in committed}
+    made_here["desk" if here.profile == "desk" else "lite"] = {
+        (e.claim.publication, e.claim.id): e.verdict for e in here.judged
+    }
     names = [path.stem for path in notebooks.select(["all"])]
     said = {path.stem: notebooks.about(path) for path in notebooks.select(["all"])}
     listed = [
         {"name": name, "summary": said[name].summary, "run": "run here" if name in executed else ""} for name in names
     ]
-    shared = {"papers": PUBLICATIONS, "verdicts": VERDICTS, "line": verdict_line(committed), "here": bool(here.judged)}
-    claims = [board.line(entry, names, made_here) for entry in committed]
+    shared = {"papers": PUBLICATIONS, "verdicts": VERDICTS, "data": DATA, "here": bool(here.judged)}
+    claims = [
+        board.line(entry, names, made_here[profile], profile)
+        for paper in PUBLICATIONS
+        for profile, entries in committed.items()
+        for entry in _of(paper, entries)
+    ]
+    lines = {profile: verdict_line(entries) for profile, entries in committed.items()}
     compared, cards = agreement.table(here.cells), [_card(root, paper, committed, here) for paper in PUBLICATIONS]
     return {
-        "index.md": _filled("index", intro=INTRO, cards=cards),
-        "scoreboard.md": _filled("scoreboard", claims=claims, **shared),
+        "index.md": _filled("index", intro=INTRO, data=DATA, cards=cards),
+        "scoreboard.md": _filled("scoreboard", claims=claims, lines=lines, **shared),
         "machine.md": _filled(
             "machine", how=here.how, summary=agreement.summary(here.cells) if here.cells else "",
             table="" if compared.frame.empty else compared.to_markdown(), executed=sorted(executed),
@@ -125,22 +135,31 @@ def _generated(root: Path, here: Here, executed: dict[str, Path]) -> dict[str, s
 
 
 @cache
-def _committed(root: Path) -> list[Judged]:
-    return judged(Store(root / "results"), profile="lite")
+def _committed(root: Path) -> dict[str, list[Judged]]:
+    """The claims by the profile of the committed runs that decide them."""
+    return {profile: judged_at(Store(root / "results"), profile) for profile in DATA}
 
 
-def _card(root: Path, paper: str, committed: list[Judged], here: Here) -> dict[str, Any]:
-    mine, made_here = ([e for e in entries if e.claim.publication == paper] for entries in (committed, here.judged))
-    counts = Counter(entry.verdict for entry in mine)
-    tables = [path.stem for path in sorted((root / "figures").glob(f"{paper}_table*.png"))]
+def _of(paper: str, entries: list[Judged]) -> list[Judged]:
+    return [entry for entry in entries if entry.claim.publication == paper]
+
+
+def _card(root: Path, paper: str, committed: dict[str, list[Judged]], here: Here) -> dict[str, Any]:
+    """A paper on the front page: its verdicts by the data of their runs, and its first table's figure, if any."""
+    mine = {profile: found for profile, entries in committed.items() if (found := _of(paper, entries))}
+    made_here = _of(paper, here.judged)
+    counts = {profile: Counter(entry.verdict for entry in entries) for profile, entries in mine.items()}
+    drawn = {path.stem for path in (root / "figures").glob(f"{paper}_table*.png")}
+    notebook = next((name for name in sorted(drawn) if (root / "notebooks" / f"{name}.ipynb").exists()), "")
     return {
         "id": paper,
         "name": PUBLICATIONS[paper],
         "about": import_module(f"sparcl_lite.papers.{paper}").__doc__.splitlines()[0],
-        "counts": {verdict: counts[verdict] for verdict in VERDICTS},
-        "line": verdict_line(mine),
+        "counts": {profile: {verdict: found[verdict] for verdict in VERDICTS} for profile, found in counts.items()},
+        "lines": {profile: verdict_line(entries) for profile, entries in mine.items()},
         "here": verdict_line(made_here) if made_here else "",
-        "figure": next((name for name in tables if (root / "notebooks" / f"{name}.ipynb").exists()), ""),
+        "notebook": notebook,
+        "figure": f"{notebook}_desk" if f"{notebook}_desk" in drawn else notebook,
     }
 
 
@@ -148,4 +167,5 @@ def _filled(template: str, **values: Any) -> str:
     with as_file(PAGES) as pages:
         environment = Environment(loader=FileSystemLoader(pages), undefined=StrictUndefined, autoescape=True)
         environment.filters["slug"] = lambda text: text.replace(" ", "-")
+        environment.filters["plain"] = lambda text: text.replace("`", "")
         return environment.get_template(f"{template}.md.j2").render(values) + "\n"

@@ -48,7 +48,8 @@ def report(tmp_path_factory):
     values = {"Class-IL": {"here": 1.0, "committed": 2.0, "low": 1.5, "high": 2.5}}
     cells = [agreement.Cell("sparcl_table3/tdm", 0, "k" * 20, 10, agreement.OUTSIDE, values)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(site, "_committed", lambda _: verdicts(0)[:1] + verdicts(-8)[1:])
+        committed = {"desk": verdicts(8), "lite": verdicts(0)[:1] + verdicts(-8)[1:]}
+        patch.setattr(site, "_committed", lambda _: committed)
         index = site.build(output, site.Here("Profile smoke & <one> seed.", verdicts(8), cells))
     return index.parent
 
@@ -102,7 +103,10 @@ def test_a_page_shows_the_parameters_that_ran_and_offers_the_notebook(report):
 def test_the_front_page_counts_verdicts_and_what_ran_here(report):
     card = pages(report)["index.html"].find(id="card-sparcl").parent
     said = " ".join(card.get_text(" ").split())
-    assert re.search(r"\d+ reproduced, \d+ contradicted, \d+ inconclusive", said)
+    for data in ("CIFAR-10 (desk)", "lite"):
+        assert re.search(rf"{re.escape(data)}: \d+ reproduced, \d+ contradicted, \d+ inconclusive", said)
+    (figure,) = card.find_all("img")
+    assert "sparcl_table1_desk" in figure["src"]
     assert "On this machine:" in said
     machine = pages(report)["machine.html"].get_text()
     assert "Profile smoke & <one> seed." in machine
@@ -111,8 +115,11 @@ def test_the_front_page_counts_verdicts_and_what_ran_here(report):
 
 def test_the_scoreboard_draws_intervals_and_sets_this_machine_beside(report):
     page = pages(report)["scoreboard.html"]
-    row = page.find(id="sparcl-tdm-accuracy")
-    assert (row["data-paper"], row["data-verdict"]) == ("sparcl", INCONCLUSIVE)
+    other = page.find(id="sparcl-tdm-accuracy-desk")
+    assert (other["data-runs"], other["data-verdict"]) == ("desk", REPRODUCED)
+    assert other.find("td", attrs={"data-label": "On this machine"}).get_text() == "-"
+    row = page.find(id="sparcl-tdm-accuracy-lite")
+    assert (row["data-paper"], row["data-runs"], row["data-verdict"]) == ("sparcl", "lite", INCONCLUSIVE)
     assert len(row.select("line.interval, line.bound, path.paper")) == 3
     assert row.find("td", attrs={"data-label": "On this machine"}).get_text() == REPRODUCED
     assert row.find("a")["href"] == "notebooks/sparcl_table3.html"
@@ -120,7 +127,7 @@ def test_the_scoreboard_draws_intervals_and_sets_this_machine_beside(report):
 
 def test_a_drawing_places_interval_bound_and_paper_on_one_axis():
     (entry,) = (e for e in verdicts(8) if e.claim.id == "tdm-accuracy")
-    line = board.line(entry, [], {})
+    line = board.line(entry, [], {}, "lite")
     (evidence,), (drawn,) = entry.evidence, line["lines"]
     order = sorted([(evidence.effect.low, "low"), (evidence.effect.mean, "mean"), (evidence.effect.high, "high"),
                     (evidence.paper, "paper")])  # fmt: skip
@@ -197,6 +204,10 @@ def test_claims_are_filtered_and_sorted_and_lead_to_their_notebook(report, page)
     assert set(rows.locator(".verdict").all_text_contents()) == {verdict}
     assert page.get_by_role("status").text_content().startswith(f"{rows.count()} of ")
     page.get_by_label("Verdict").select_option("")
+    page.get_by_label("Runs").select_option("desk")
+    assert set(rows.locator("td:nth-child(2)").all_text_contents()) == {"CIFAR-10 (desk)"}
+    assert rows.count() == of_paper / 2
+    page.get_by_label("Runs").select_option("")
     page.get_by_label("Words").fill("FLOPs on top")
     assert 0 < rows.count() < of_paper
     assert all("FLOPs on top" in text for text in rows.locator("strong").all_text_contents())

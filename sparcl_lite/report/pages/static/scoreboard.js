@@ -8,14 +8,11 @@ document.addEventListener("DOMContentLoaded", () => {
   const show = () => {
     const words = filters.text.value.toLowerCase();
     for (const row of rows) {
-      row.hidden = !(
-        (!filters.paper.value || row.dataset.paper === filters.paper.value) &&
-        (!filters.verdict.value || row.dataset.verdict === filters.verdict.value) &&
-        row.textContent.toLowerCase().includes(words)
-      );
+      const chosen = ["paper", "runs", "verdict"].every((name) => ["", row.dataset[name]].includes(filters[name].value));
+      row.hidden = !(chosen && row.textContent.toLowerCase().includes(words));
     }
     const shown = rows.filter((row) => !row.hidden).length;
-    document.querySelector(".filters output").textContent = `${shown} of ${rows.length} claims`;
+    document.querySelector(".filters output").textContent = `${shown} of ${rows.length} verdicts`;
   };
   const value = (row, column) => row.cells[column].dataset.sort ?? row.cells[column].textContent.trim();
   table.querySelectorAll("th button").forEach((button, column) => {
