@@ -53,15 +53,15 @@ CLAIM_COLUMNS = ["claim", "expected", "measured", "verdict", "paper inside", "se
 
 def blocks(results: Path) -> dict[str, str]:
     """Markdown of each block by its name; those of results from the runs in `results`."""
-    store, found, frames = Store(results), {}, {}
+    store, found, frames, tables = Store(results), {}, {}, {}
     for profile, names in TABLES.items():
         known, prefix = experiments(profile), "" if profile == "lite" else f"{profile}_"
         frames[profile] = {name: known[name].stored(seeds=ALL_SEEDS, store=store) for name in names}
-        tables = {
+        tables[profile] = {
             name: None if frame.empty else comparison(known[name], frame) for name, frame in frames[profile].items()
         }
-        found |= {prefix + name: _whole(table) for name, table in tables.items()}
-        found[f"{prefix}core"] = _core(core := tables["sparcl_table1"])
+        found |= {prefix + name: _whole(table) for name, table in tables[profile].items()}
+        found[f"{prefix}core"] = _core(tables[profile]["sparcl_table1"])
     entries = {profile: judged_at(store, profile) for profile in DATA}
     frontier = experiments("desk")["frontier"]
     frames["desk"]["frontier"] = frontier.stored(seeds=ALL_SEEDS, store=store)
@@ -72,7 +72,7 @@ def blocks(results: Path) -> dict[str, str]:
         "claims": _claims(entries["lite"]),
         "desk_claims": _claims(entries["desk"]),
         "desk_frontier": _frontier(*measured),
-        "desk_headline": f"{_headline(core)}\n\n{_goal(*measured)}",
+        "desk_headline": f"{_headline(tables['desk']['sparcl_table1'])}\n\n{_goal(*measured)}",
         "desk_gain": _gain(frames["desk"]["clfd_tables"]),
         "desk_planned": _planned(store),
         "desk_noise": _noise(frames["desk"]),
