@@ -100,7 +100,7 @@ def reproduce(
     """
     from sparcl_lite.notebook import notebooks_folder
     from sparcl_lite.papers.registry import judged as judged_claims
-    from sparcl_lite.report import agreement, documents, execution, site
+    from sparcl_lite.report import agreement, execution, site
     from sparcl_lite.report.notebooks import select
     from sparcl_lite.report.tables import verdict_line
     from sparcl_lite.runs.store import Store
@@ -126,12 +126,11 @@ def reproduce(
     measured = Store(results, store.root)  # here, and else as committed
     judged = judged_claims(store, profile=profile, dataset=dataset or "", seeds=seeds, measured=measured)
     cells = agreement.compare(Store(store.root, results), profile=profile, dataset=dataset or "")
-    committed = documents.judged_at(Store(results), "desk")
     how += " Time and memory are as committed, where `sparcl-lite sweep bench` did not measure them here."
     index = site.build(output, site.Here(how, judged, cells, profile))
     agreement.write(cells, output / "report" / "agreement.json")
     _print_scoreboard(judged)
-    print(f"on CIFAR-10, by the committed runs (profile desk): {verdict_line(committed)}")
+    print(f"on CIFAR-10, by the committed runs (profile desk): {verdict_line(site.committed(results.parent)['desk'])}")
     print(f"report: {index}\nfigures: {output / 'figures'}\n{agreement.summary(cells)}")
 
 

@@ -104,8 +104,8 @@ def _page(notebook: nbformat.NotebookNode, name: str, executed: dict[str, Path])
 
 
 def _generated(root: Path, here: Here, executed: dict[str, Path]) -> dict[str, str]:
-    committed = _committed(root)
-    made_here = {profile: {} for profile in committed}
+    known = committed(root)
+    made_here = {profile: {} for profile in known}
     made_here["desk" if here.profile == "desk" else "lite"] = {
         (e.claim.publication, e.claim.id): e.verdict for e in here.judged
     }
@@ -118,11 +118,11 @@ def _generated(root: Path, here: Here, executed: dict[str, Path]) -> dict[str, s
     claims = [
         board.line(entry, names, made_here[profile], profile)
         for paper in PUBLICATIONS
-        for profile, entries in committed.items()
+        for profile, entries in known.items()
         for entry in _of(paper, entries)
     ]
-    lines = {profile: verdict_line(entries) for profile, entries in committed.items()}
-    compared, cards = agreement.table(here.cells), [_card(root, paper, committed, here) for paper in PUBLICATIONS]
+    lines = {profile: verdict_line(entries) for profile, entries in known.items()}
+    compared, cards = agreement.table(here.cells), [_card(root, paper, known, here) for paper in PUBLICATIONS]
     return {
         "index.md": _filled("index", intro=INTRO, data=DATA, cards=cards),
         "scoreboard.md": _filled("scoreboard", claims=claims, lines=lines, **shared),
@@ -135,8 +135,8 @@ def _generated(root: Path, here: Here, executed: dict[str, Path]) -> dict[str, s
 
 
 @cache
-def _committed(root: Path) -> dict[str, list[Judged]]:
-    """The claims by the profile of the committed runs that decide them."""
+def committed(root: Path) -> dict[str, list[Judged]]:
+    """The claims with their verdicts, by the profile of the committed runs that decide them."""
     return {profile: judged_at(Store(root / "results"), profile) for profile in DATA}
 
 
@@ -144,9 +144,9 @@ def _of(paper: str, entries: list[Judged]) -> list[Judged]:
     return [entry for entry in entries if entry.claim.publication == paper]
 
 
-def _card(root: Path, paper: str, committed: dict[str, list[Judged]], here: Here) -> dict[str, Any]:
+def _card(root: Path, paper: str, known: dict[str, list[Judged]], here: Here) -> dict[str, Any]:
     """A paper on the front page: its verdicts by the data of their runs, and its first table's figure, if any."""
-    mine = {profile: found for profile, entries in committed.items() if (found := _of(paper, entries))}
+    mine = {profile: found for profile, entries in known.items() if (found := _of(paper, entries))}
     made_here = _of(paper, here.judged)
     counts = {profile: Counter(entry.verdict for entry in entries) for profile, entries in mine.items()}
     drawn = {path.stem for path in (root / "figures").glob(f"{paper}_table*.png")}

@@ -49,7 +49,7 @@ def report(tmp_path_factory):
     cells = [agreement.Cell("sparcl_table3/tdm", 0, "k" * 20, 10, agreement.OUTSIDE, values)]
     with pytest.MonkeyPatch.context() as patch:
         committed = {"desk": verdicts(8), "lite": verdicts(0)[:1] + verdicts(-8)[1:]}
-        patch.setattr(site, "_committed", lambda _: committed)
+        patch.setattr(site, "committed", lambda _: committed)
         index = site.build(output, site.Here("Profile smoke & <one> seed.", verdicts(8), cells))
     return index.parent
 
