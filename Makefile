@@ -33,6 +33,9 @@ help: ## show this list
 reproduce: $(INSTALLED) ## train, run every notebook, write build/report/index.html and the scoreboard of claims
 	$(VENV)/bin/sparcl-lite reproduce --profile $(PROFILE) --seeds $(SEEDS) $(if $(SCHEDULER),--scheduler $(SCHEDULER) )--output build $(NOTEBOOKS)
 
+# Two processes test at once. One thread for each is enough: with more, they wait for each other most of the time.
+test quick thorough: export OMP_NUM_THREADS := 1
+
 test: $(INSTALLED) ## run the test suite, then run every committed notebook twice and compare it with its stored outputs
 	@status=0; \
 	$(PY) -m pytest --numprocesses 2 --dist loadfile || status=$$?; \

@@ -98,10 +98,17 @@ def test_kernels_are_held_against_limits():
 
 
 def test_memory_is_measured_in_processes_of_their_own():
-    report = memory(**replace(TINY, width=32, image=32, batch=64).settings(repeats=3))
-    assert report["sparse_bytes"] == sorted(report["rounds_bytes"]["sparse"])[1]
-    assert report["ratio"] == report["sparse_bytes"] / report["dense_bytes"]
+    report = memory(**replace(TINY, width=32, image=32, batch=64).settings(repeats=1))
     assert report["sparse_bytes"] > 0.5 * report["analytic"]["sparse"]
+    assert report["dense_bytes"] > 0.5 * report["analytic"]["dense"]
+
+
+def test_memory_is_the_median_of_rounds(monkeypatch):
+    peaks = iter([50, 10, 70, 30, 60, 20])
+    monkeypatch.setattr("sparcl_lite.bench.memory.in_a_process", lambda module, settings: next(peaks))
+    report = memory(**TINY.settings(repeats=3))
+    assert report["rounds_bytes"] == {"dense": [50, 70, 60], "sparse": [10, 30, 20]}
+    assert (report["dense_bytes"], report["sparse_bytes"], report["ratio"]) == (60, 20, 20 / 60)
 
 
 def test_parts_of_dense_and_sparse_steps_are_all_measured():
@@ -115,7 +122,7 @@ def test_parts_of_dense_and_sparse_steps_are_all_measured():
 
 def test_rows_of_lightcls_table_are_measured_in_the_second_task():
     rows = ("der++-15", "lightcl-0.90-15", ON_SPARSE_ENGINE)
-    report = lightcl(profile="smoke", rows=rows, threads=1, repeats=2)
+    report = lightcl(profile="smoke", rows=rows, threads=1, repeats=1)
     for kind in ("peak_bytes", "step_ms", "speedup"):
         assert set(report[kind]) == set(rows)
         assert all(value > 0 for value in report[kind].values())

@@ -26,12 +26,12 @@ GOLDEN = Path(__file__).parent / "golden" / "smoke.json"
 SPARSE = {"kind": "sparcl", "sparsity": 0.5, "interval": 0.2, "gradient_interval": 3}
 
 
-def test_one_worker_two_or_none_give_the_same_bits(tmp_path):
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
+def test_one_worker_two_or_none_give_the_same_bits(tmp_path, workers):
     configs = [tiny(), tiny(method="der++", sparse=SparCL(**SPARSE))]
     alone = [numbers(run(config, store=tmp_path / "alone")) for config in configs]
-    for workers in (1, 2):
-        found = sweep(configs, store=tmp_path / str(workers), workers=workers, progress=False)
-        assert [numbers(result) for result in found] == alone
+    found = sweep(configs, store=tmp_path / "workers", workers=workers, progress=False)
+    assert [numbers(result) for result in found] == alone
 
 
 def test_a_kernel_and_the_command_line_give_the_same_bits(tmp_path):

@@ -97,7 +97,7 @@ def test_a_wrong_value_is_one_line_and_mended_in_the_same_kernel(tmp_path):
             assert bool(error) == bool(expected)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "sparcl_table3"])
+@pytest.mark.parametrize("name", ["quickstart", pytest.param("sparcl_table3", marks=pytest.mark.long)])
 def test_a_stopped_notebook_keeps_the_checkpoint_and_goes_on_from_it(tmp_path, name):
     """One with one run, in the kernel, and one with several, on workers."""
     given = {"dataset": "digits", "seeds": 1, "store": str(tmp_path), "evidence": ""}
