@@ -148,8 +148,8 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("reproduced")
 
 
-#: The one that a user changes first, and one of clusterings. The others are `long`: each runs from its committed results,
-#: and a study such as `your_own` from nothing in `test_cli`.
+#: The one that a user changes first, and one of clusterings. The others are `long`: each runs from its committed
+#: results, and a study such as `your_own` from nothing in `test_cli`.
 QUICKER = {"ksparse_tables", "quickstart"}
 
 
