@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from sparcl_lite import masks
 from sparcl_lite.config import RunConfig
 from sparcl_lite.data.sources import load
-from sparcl_lite.engine import engine_for
+from sparcl_lite.engine import accelerate, engine_for
 from sparcl_lite.engine.choice import Choice
 from sparcl_lite.engine.layers import PRODUCTS, SparseLayer
 from sparcl_lite.engine.update import SparseSGD
@@ -404,6 +404,64 @@ def test_auto_tries_each_layer_once_and_says_what_it_chose(caplog):
     report = run.network.engine.report()["engine"]
     assert report["chosen"] == ("sparse" if report["step_ms"]["sparse"] < report["step_ms"]["dense"] else "dense")
     assert len(report["products"]) == len(tried)
+
+
+def timed_by_density(monkeypatch):
+    """Let the sparse engine be the faster one below a density of 40 %; gives the densities at which that was timed."""
+    found = []
+
+    def compare(choice, module, density, dense, sparse):
+        found.append(round(density, 2))
+        choice.density, choice.seconds = density, {"dense": 0.4, "sparse": density}
+
+    monkeypatch.setattr(Choice, "compare", compare)
+    return found
+
+
+@torch.no_grad()
+def zero_outside(network, strategy):
+    for name, mask in strategy.existing.items():
+        network.get_parameter(name).mul_(mask)
+
+
+def test_auto_times_both_engines_again_once_a_mask_is_there_or_far_from_what_it_was(monkeypatch):
+    network, strategy = masked()
+    network.engine, drawn = engine_for("auto", network, strategy, alone=True), strategy.existing
+    timed, chosen = timed_by_density(monkeypatch), []
+    for density in (None, 0.2, 0.15, 0.9, 0.1):
+        generator = torch.Generator().manual_seed(0)
+        kept = drawn if density else {}
+        strategy.existing = {n: masks.random_mask(mask, density, generator) for n, mask in kept.items()}
+        zero_outside(network, strategy)
+        oracle = copy.deepcopy(network).double()
+        with both_steps(network, oracle):
+            backward(network, oracle)
+        zero_outside(network, strategy)  # of which a dense step knows nothing
+        assert_same_weights(network, oracle)
+        chosen.append(network.engine.report()["engine"]["chosen"])
+    assert timed == [1.0, 0.2, 0.9, 0.1]
+    assert chosen == ["dense", "sparse", "sparse", "dense", "sparse"]
+
+
+def test_auto_times_both_engines_again_in_a_loop_of_ones_own_after_pruning(monkeypatch):
+    network, _ = masked(density=1.0)
+    timed = timed_by_density(monkeypatch)
+    fast = accelerate(network, images(3))
+    fast(images(3)).sum().backward()
+    with torch.no_grad():
+        for weight in masks.prunable_weights(network).values():
+            weight.mul_(torch.rand(weight.shape) < 0.1)
+    fast(images(3)).sum().backward()
+    fast(images(3)).sum().backward()
+    assert len(timed) == 2
+    assert timed[0] == 1.0
+    assert timed[1] < 0.2
+
+
+def test_snip_under_auto_is_timed_with_its_mask(monkeypatch):
+    timed = timed_by_density(monkeypatch)
+    after(3, "snip", "der++", "auto")
+    assert timed == [1.0, 0.2]  # the pass that finds its mask, and the first step
 
 
 @pytest.mark.parametrize("seconds", [{"dense": 1.0, "sparse": 2.0}, {"dense": 2.0, "sparse": 1.0}])

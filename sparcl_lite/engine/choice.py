@@ -13,26 +13,36 @@ from sparcl_lite.engine.passes import Pass
 from sparcl_lite.models import frozen_statistics
 
 TRIES = 3  # timed after one that is not
+FAR = 2.0  # a density that so many times larger or smaller is another network
 logger = logging.getLogger("sparcl_lite.engine")
 
 
 class Choice:
-    """Tries the products of every layer once for each density and shape, and the whole network once.
+    """Tries the products of every layer once for each density and shape.
+
+    The whole network is tried once, and again when the share of its weights that exist is below half or above twice of
+    what it was: a mask may be made, or a network pruned, after the first pass.
 
     Attributes
     ----------
     products : by name, shape and density (per cent; of wanted gradients for that of weights), whether dense is faster
     seconds : of a training step's passes, `dense` (PyTorch's layers) and `sparse`; empty until both were tried
+    density : the share of weights that existed then; None where it is not known
     """
 
     def __init__(self) -> None:
         self.products: dict[tuple, bool] = {}
         self.seconds: dict[str, float] = {}
+        self.density: float | None = None
 
     @property
     def pays(self) -> bool:
         """Whether the sparse engine is the faster one, as far as is known."""
         return not self.seconds or self.seconds["sparse"] < self.seconds["dense"]
+
+    def holds(self, density: float) -> bool:
+        """Whether what was found still says something of a network with this share of its weights."""
+        return self.density is None or self.density / FAR <= density <= self.density * FAR
 
     def take(self, work: Pass) -> None:
         """Have every layer of a pass run in its faster way."""
@@ -60,8 +70,8 @@ class Choice:
         taken = _fastest({dense: partial(run, dense) for dense in (False, True)})
         return taken[True] < taken[False]
 
-    def compare(self, module: nn.Module, dense: Callable, sparse: Callable) -> None:
-        """Time a step's passes in both engines, and say which one runs from now on."""
+    def compare(self, module: nn.Module, density: float, dense: Callable, sparse: Callable) -> None:
+        """Time a step's passes in both engines at this density, and say which one runs from now on."""
         parameters = [p for p in module.parameters() if p.requires_grad]
 
         def step(outputs: Callable) -> None:
@@ -71,6 +81,7 @@ class Choice:
 
         with torch.enable_grad(), frozen_statistics(module), torch.random.fork_rng(devices=[]):
             self.seconds = _fastest({"dense": partial(step, dense), "sparse": partial(step, sparse)})
+        self.density = density
         logger.info(self.text())
 
     def text(self) -> str:
@@ -96,11 +107,12 @@ class Choice:
 
     def state_dict(self) -> dict:
         """The choices made so far."""
-        return {"products": dict(self.products), "seconds": dict(self.seconds)}
+        return {"products": dict(self.products), "seconds": dict(self.seconds), "density": self.density}
 
     def load_state_dict(self, state: dict) -> None:
         """Take over a state of `state_dict`."""
         self.products, self.seconds = dict(state.get("products", {})), dict(state["seconds"])
+        self.density = state.get("density")
 
 
 def _fastest(calls: dict[Hashable, Callable[[], None]]) -> dict[Hashable, float]:

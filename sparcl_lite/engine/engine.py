@@ -15,6 +15,7 @@ from sparcl_lite.engine.layers import EVERYTHING, SparseLayer
 from sparcl_lite.engine.passes import Pass
 from sparcl_lite.engine.segment import Segment, taken
 from sparcl_lite.engine.tracing import mixes_samples, segmented, traced
+from sparcl_lite.models.network import WEIGHTED
 
 ENOUGH_ZEROS = 0.3  # share of a weight from which on its zeros are a mask
 logger = logging.getLogger("sparcl_lite.engine")
@@ -59,20 +60,28 @@ class Engine:
 
     def __call__(self, *inputs: Tensor, chunks: tuple[int, ...] = ()) -> Any:
         """As the module's own method; `chunks` sum to the batch and keep separate batch statistics."""
+        training = self.module.training and torch.is_grad_enabled()
+        if training and not self.compact:
+            self._reconsider()
         pays = self.choice is None or self.choice.pays
         program = self.program(inputs) if pays and taken(inputs) else None
         if program is None or (len(chunks) > 1 and program.mixes):
             self.restore()
             return self._dense(inputs, chunks)
-        if self.choice and not self.choice.seconds and self.module.training and torch.is_grad_enabled():
+        if self.choice and not self.choice.seconds and training:
             leaves = tuple(x.detach().requires_grad_(x.requires_grad) for x in inputs)  # graphs before them stay whole
-            self.choice.compare(
-                self.module, lambda: self._dense(leaves, chunks), lambda: self._run(program, leaves, chunks)
-            )
+            both = (lambda: self._dense(leaves, chunks)), (lambda: self._run(program, leaves, chunks))
+            self.choice.compare(self.module, self.density(), *both)
             if not self.choice.pays:
                 self.forget()
                 return self._dense(inputs, chunks)
         return self._run(program, inputs, chunks)
+
+    def _reconsider(self) -> None:
+        """Forget which engine is faster where that was found at another density."""
+        if self.choice and self.choice.seconds and not self.choice.holds(self.density()):
+            self.restore()
+            self.choice.seconds = {}
 
     def _dense(self, inputs: tuple, chunks: tuple[int, ...]) -> Any:
         return self.dense(*inputs, chunks) if chunks else self.dense(*inputs)
@@ -130,6 +139,15 @@ class Engine:
             return None
         return layer.mask if layer.mask is not None and torch.equal(mask, layer.mask) else mask
 
+    def density(self) -> float:
+        """The share of weights that exist, in the layers that have masks or, without a `masking`, in all."""
+        if self.masking is not None:
+            found = list(self.masking.existing.values())
+        else:
+            layers = (m for m in self.module.modules() if isinstance(m, WEIGHTED))
+            found = [getattr(layer, "weight_mask", layer.weight) for layer in layers]
+        return sum(int(x.count_nonzero()) for x in found) / sum(x.numel() for x in found) if found else 1.0
+
     def wanted_of(self, layer: SparseLayer) -> Tensor | str | None:
         """Whose gradients are found: of these weights, None: of all that exist, or EVERYTHING."""
         if self.masking is None:  # the product with a mask hides the other gradients; nothing hides those of zeros
@@ -186,6 +204,7 @@ class Engine:
 
     def begin_step(self) -> None:
         """Until `end_step`, collect gradients of weights instead of setting `grad`, where nothing reads `grad`."""
+        self._reconsider()
         tried = self.choice is None or bool(self.choice.seconds)
         self.compact = self.holding and self.exact and tried and not self.masking.reads_gradients
         for layer in self._layers():

@@ -27,8 +27,9 @@ def accelerate(model: nn.Module, example_inputs: Tensor | tuple[Tensor, ...], en
         stride 1 or 2, batch norm, ReLU, ReLU6, sums, pooling, flatten, dropout and linear layers run on the sparse
         kernels, everything else in PyTorch; a line of the log (`sparcl_lite.engine`) says what.
     example_inputs : what `model` is called with, e.g. one batch ``(N, C, H, W)``; other sizes work too
-    engine : "auto" runs each product, and the whole model, in the way that is faster when first timed; "sparse" always
-        on the kernels; "dense" leaves the module as it is
+    engine : "auto" runs each product, and the whole model, in the way that is faster when timed: first, and again when
+        the share of nonzero weights is below half or above twice of what it was; "sparse" always on the kernels;
+        "dense" leaves the module as it is
 
     Which weights exist is asked in every step: the masks of `torch.nn.utils.prune`, else the zeros of a weight. Results
     and gradients are those of the same module without the call, for any loss and optimiser: the gradient of a pruned
