@@ -19,7 +19,10 @@ TUNED = ["lr", "alpha", "beta", "penalty"]
 RECORDS = {stream: pd.read_csv(FOLDER / f"{stream}.csv") for stream in ("lite", "lightcl", "desk", "lightcl-desk")}
 WHOLE = ("lite", "lightcl")  # streams of which every row is tuned
 # There only some rows are tuned so far, these among them: runs are long.
-AT_DESK = {"desk": {"er", "sparcl-er-0.95", "snip-der++-0.90", "rigl-der++-0.95", "clfd-er"}, "lightcl-desk": {"er-15", "lightcl-15"}}
+AT_DESK = {
+    "desk": {"er", "sparcl-er-0.95", "snip-der++-0.90", "rigl-der++-0.95", "clfd-er"},
+    "lightcl-desk": {"er-15", "lightcl-15"},
+}
 FAMILIES = [(stream, family) for stream, record in RECORDS.items() for family in record["family"].unique()]
 EXPERIMENTS = {
     "lite": [sparcl.table1(profile="lite"), sparcl.table2(profile="lite")],
