@@ -73,7 +73,8 @@ clean: ## remove build/, the caches and .venv
 	find . -name .git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # A .venv without a working pip, or one whose making was interrupted, is made again from nothing.
-# Any other .venv is kept and brought up to date.
+# Any other .venv is kept and brought up to date. pip would compile modules on one core; `compileall` does on all, and
+# fails for the few that need another Python and that nothing imports.
 $(INSTALLED): pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
 	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not found: name one, e.g. make PYTHON=python3.12" >&2; exit 1; }
@@ -87,7 +88,8 @@ $(INSTALLED): pyproject.toml
 	fi
 	@echo "Installing sparcl-lite and what it needs into $(VENV)."
 	@echo "The first time takes 3 to 10 minutes and, on Linux x86-64, 7 GB of disk: most of it is PyTorch."
-	@$(PY) -m pip install -q --disable-pip-version-check -e '.[all]'
+	@$(PY) -m pip install -q --disable-pip-version-check --no-compile -e '.[all]'
+	@$(PY) -m compileall -qq -j 0 $(VENV)/lib || true
 	@rm -f $(UNFINISHED)
 	@touch $@
 	@echo "Installed. For the command sparcl-lite: source $(VENV)/bin/activate, or $(VENV)/bin/sparcl-lite"

@@ -231,14 +231,14 @@ def work_and_die_once(kind, config, root, registered):
 
 def test_a_worker_that_dies_costs_only_a_retry(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(sweeps, "_work", work_and_die_once)
-    configs = [tiny(), tiny(seed=1)]
+    configs, others = [tiny(), tiny(seed=1)], workers_of(os.getpid())
     results = sweep(configs, store=tmp_path / "store", workers=1, progress=False)
     assert (tmp_path / "store" / "died").exists()
     assert [numbers(r) for r in results] == [numbers(run(c, store=tmp_path / "whole")) for c in configs]
     out, err = capfd.readouterr()
     assert out == ""
     assert "Traceback" not in err
-    assert not workers_of(os.getpid())
+    assert set(workers_of(os.getpid())) <= set(others)
 
 
 # -- a cluster whose parts come and go
