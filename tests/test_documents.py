@@ -71,6 +71,17 @@ def test_tables_of_the_papers_own_data_are_shown_once_there_are_runs(known, tmp_
     assert "| frontier | 1 of 22 | 0 of 75 |" in found["desk_planned"]  # the run of ER is in the table above
 
 
+def test_a_table_at_full_size_is_told_in_steps_and_hours(known):
+    text = " ".join(known["paper_size"].split())
+    runs, millions, quick, slow = re.search(
+        r"has (\d+) runs and (\S+) million .* takes (\d+) to (\d+) hours", text
+    ).groups()
+    steps = 5 * 50 * -(-10_000 // 32)  # tasks, epochs, batches of two classes of CIFAR-10
+    assert float(millions) == round(int(runs) * steps / 1e6, 1)
+    assert int(runs) == len(experiments("paper")["sparcl_table1"].rows)
+    assert (int(quick), int(slow)) == tuple(round(int(runs) * steps * ms / 1000 / 3600) for ms in documents.STEP_MS)
+
+
 def test_the_readme_leads_with_sparcls_table_on_the_papers_data(known):
     lines = known["desk_headline"].splitlines()
     names = ["DER++", "SparCL-DER++ 0.75", "SparCL-DER++ 0.90", "SparCL-DER++ 0.95"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from sparcl_lite.data.streams import planned_sizes, steps_per_epoch
 from sparcl_lite.measure.statistics import Interval, half_width, pooled_spread, seeds_for
 from sparcl_lite.papers.claims import RUN_RULES
 from sparcl_lite.papers.clfd.costs import points
@@ -15,6 +16,7 @@ from sparcl_lite.papers.experiments import Experiment
 from sparcl_lite.papers.measured import cost_rounds
 from sparcl_lite.papers.registry import ALL_SEEDS, experiments, judged
 from sparcl_lite.papers.verdicts import Judged
+from sparcl_lite.registry import DATASETS
 from sparcl_lite.report import notebooks, performance
 from sparcl_lite.report.budget import costs_table, goal
 from sparcl_lite.report.tables import (
@@ -47,6 +49,7 @@ DATA = {"desk": "CIFAR-10 (`desk`)", "lite": "`lite`"}  # where verdicts are fro
 SAME_AT_BOTH = ("ksparse",)  # papers whose runs at `desk` are those of `lite`
 NO_RUNS = "No runs yet."
 COUNTS = (3, 5, 10)  # of seeds
+STEP_MS = 5, 20  # assumed of an H100 and batches of 32, whose kernels are too small to fill it
 PRECISION = 0.75  # points: half of an interval that shows a difference of 1.5
 CLAIM_COLUMNS = ["claim", "expected", "measured", "verdict", "paper inside", "seeds to decide"]
 
@@ -76,6 +79,7 @@ def blocks(results: Path) -> dict[str, str]:
         "desk_gain": _gain(frames["desk"]["clfd_tables"]),
         "desk_planned": _planned(store),
         "desk_noise": _noise(frames["desk"]),
+        "paper_size": _paper_size(),
         **performance.blocks(store),
     }
 
@@ -143,6 +147,24 @@ def _planned(store: Store) -> str:
             }
         )
     return Table(pd.DataFrame(lines)).to_markdown()
+
+
+def _paper_size() -> str:
+    """How many steps Table 1 takes at the paper's full size, and the hours of a GPU that follow from an assumption."""
+    experiment = experiments("paper")["sparcl_table1"]
+    configs = [config for row in experiment.rows for config in experiment.configs(row, 1)]
+    steps = sum(
+        config.epochs * steps_per_epoch(config, samples)
+        for config in configs
+        for samples in planned_sizes(config, DATASETS[config.dataset])
+    )
+    millions, ms = f"{steps / 1e6:.1f}", " to ".join(str(value) for value in STEP_MS)
+    hours = " to ".join(f"{steps * value / 3.6e6:.0f}" for value in STEP_MS)
+    return (
+        f"One seed of `sparcl_table1` at `paper` has {len(configs)} runs and {millions} million steps, before SparCL\n"
+        f"removes data. No GPU has trained them so far. If a step takes {ms} milliseconds on an H100, which is an\n"
+        f"assumption, one seed takes {hours} hours. While it trains, the sweep shows what is left by its own measure."
+    )
 
 
 def _effects(found: pd.DataFrame) -> list[Interval]:
