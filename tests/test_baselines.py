@@ -69,17 +69,28 @@ def test_fisher_is_the_mean_over_samples_of_p_times_the_squared_gradient():
 
 
 def test_penalty_is_quadratic_around_the_anchor_and_fisher_decays():
-    trainer = trainer_of("ewc", penalty=5.0, gamma=0.5)
+    trainer = trainer_of("ewc", penalty=0.5, gamma=0.5)
     method, batch = trainer.method, batch_of(trainer, task=0)
     plain, _ = method.loss(batch)
     method.fisher = [torch.full_like(p, 2.0) for p in trainer.network.parameters()]
     method.anchor = [p.detach() - 0.1 for p in trainer.network.parameters()]
     count = sum(p.numel() for p in trainer.network.parameters())
-    torch.testing.assert_close(method.loss(batch)[0], plain + 5.0 * 2.0 * 0.01 * count, rtol=1e-4, atol=0)
+    torch.testing.assert_close(method.loss(batch)[0], plain + 0.5 * 2.0 * 0.01 * count, rtol=1e-4, atol=0)
     method.end_task(trainer.stream.tasks[0], trainer.stream)
     assert all(bool((f >= 1.0).all()) for f in method.fisher)  # 0.5 x 2 and what is new
     assert flat(method.fisher).min() == 1.0
     assert all(a.equal(p) for a, p in zip(method.anchor, trainer.network.parameters(), strict=True))
+
+
+def test_a_step_takes_a_weight_of_large_fisher_information_to_its_anchor_and_not_beyond():
+    trainer = trainer_of("ewc", penalty=5.0)
+    method, weights, batch = trainer.method, list(trainer.network.parameters()), batch_of(trainer, task=0)
+    of_the_batch = torch.autograd.grad(method.loss(batch)[0], weights)
+    method.anchor = [p.detach() - 0.1 for p in weights]
+    method.fisher = [torch.full_like(p, 1e6) for p in weights]
+    whole = torch.autograd.grad(method.loss(batch)[0], weights)
+    steps = [trainer.config.lr * (a - b) for a, b in zip(whole, of_the_batch, strict=True)]
+    torch.testing.assert_close(flat(steps), torch.full_like(flat(steps), 0.1), rtol=1e-3, atol=1e-4)
 
 
 # -- LwF

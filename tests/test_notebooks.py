@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -372,3 +373,20 @@ def test_a_kernel_that_dies_is_one_line(tmp_path, monkeypatch):
     (path,) = (path for path in NOTEBOOKS if path.stem == "quickstart")
     with pytest.raises(KitError, match=r"^quickstart: Kernel died$"):
         execution.execute(path, tmp_path / "out.ipynb", {})
+
+
+def test_runs_that_fail_leave_out_one_notebook_and_are_told(tmp_path, monkeypatch, capsys):
+    written = "raise __import__('sparcl_lite.runs.sweep', fromlist=['x']).SweepError('1 of 2 runs failed: ewc')"
+    first, second = (tmp_path / f"{name}.ipynb" for name in ("first", "second"))
+    for path, source in ((first, written), (second, "print('whole')")):
+        cells = [nbformat.v4.new_code_cell("seeds = 1", metadata={"tags": ["parameters"]})]
+        notebook = nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell(source)])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(notebook, path)
+    monkeypatch.setattr(execution, "about", lambda path: SimpleNamespace(runs=1))
+    failed = []
+    assert list(execution.reproduce([first, second], tmp_path / "out", {"seeds": 2}, {}, failed)) == [1]
+    assert failed == ["first: SweepError: 1 of 2 runs failed: ewc"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["second.ipynb"]
+    assert "seeds = 2" in (tmp_path / "out" / "second.ipynb").read_text()
+    assert "first: SweepError: 1 of 2 runs failed: ewc; going on" in capsys.readouterr().err

@@ -93,8 +93,8 @@ def reproduce(
 ) -> None:
     """Train, run every notebook headless, write report/index.html and figures/, print the scoreboard of claims.
 
-    The report is there after the first notebook, and grows with each. The last line says how many cells agree with the
-    committed runs of the same seed.
+    The report is there after the first notebook, and grows with each. A notebook whose runs failed does not stop the
+    others; it is named at the end. The last line says how many cells agree with the committed runs of the same seed.
 
     Example: sparcl-lite reproduce quickstart --profile smoke
     """
@@ -119,7 +119,8 @@ def reproduce(
     }
     given = assignments(parameter)
     how = f"Profile {profile}, up to {seeds} seed(s) a row; no run is from the committed results."
-    for done in execution.reproduce(chosen, output / "notebooks", values, given):
+    failed: list[str] = []
+    for done in execution.reproduce(chosen, output / "notebooks", values, given, failed):
         site.build(output, site.Here(f"{how} So far {done} of {len(chosen)} notebooks."))
     profile, dataset, seeds = (given.get(name, values.get(name)) for name in ("profile", "dataset", "seeds"))
     results = notebooks_folder().parent / "results"
@@ -132,6 +133,8 @@ def reproduce(
     _print_scoreboard(judged)
     print(f"on CIFAR-10, by the committed runs (profile desk): {verdict_line(site.committed(results.parent)['desk'])}")
     print(f"report: {index}\nfigures: {output / 'figures'}\n{agreement.summary(cells)}")
+    if failed:
+        raise KitError(f"{len(failed)} of {len(chosen)} notebooks lack runs: {'; '.join(failed)}")
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field
 
 from sparcl_lite.config import Parameters
@@ -20,8 +22,10 @@ class EWCParameters(Parameters):
 
 @METHODS.register("ewc", label="EWC (online)")
 class OnlineEWC(Method):
-    """L = CE(f(x), y) + penalty sum_i F_i (theta_i - theta*_i)^2.
+    """L = CE(f(x), y) + penalty sum_i min(F_i, 1 / (2 lr penalty)) (theta_i - theta*_i)^2.
 
+    The bound is not in the papers: without it a weight of large Fisher information oscillates about theta* ever more,
+    and training diverges; with it, a step of SGD takes such a weight to theta* and not beyond.
     After each task F <- gamma F + mean_x p(y|x) g(x)^2 with g(x) = d log p(y|x) / d theta, one augmented sample at a
     time, and theta* <- theta. Batch norm is in evaluation mode for it: the DER paper's code leaves it in train mode,
     where it sees a single image.
@@ -36,8 +40,9 @@ class OnlineEWC(Method):
         (logits,) = self.forward(batch, [])
         loss = self.current_loss(logits, batch)
         if self.fisher is not None:
+            most = 0.5 / (self.config.lr * self.config.penalty) if self.config.penalty else math.inf
             terms = zip(self.fisher, self.network.parameters(), self.anchor, strict=True)
-            loss = loss + self.config.penalty * sum((f * (p - a) ** 2).sum() for f, p, a in terms)
+            loss = loss + self.config.penalty * sum((f.clamp(max=most) * (p - a) ** 2).sum() for f, p, a in terms)
         return loss, logits
 
     def end_task(self, task: Task, stream: TaskStream) -> None:

@@ -18,9 +18,14 @@ from sparcl_lite.errors import KitError
 from sparcl_lite.notebook import notebooks_folder
 from sparcl_lite.report import documents
 from sparcl_lite.report.notebooks import METADATA, about
+from sparcl_lite.runs.sweep import SweepError
 
 LIVE = "application/vnd.jupyter.widget-view+json"  # of an output: nothing without a kernel; its picture stays
 TIMEOUT_SECONDS = None  # a cell trains for as long as it needs
+
+
+class RunsFailedError(KitError):
+    """Some of a notebook's runs failed; those of other notebooks need not."""
 
 
 def parameters_of(notebook: Path) -> set[str]:
@@ -31,7 +36,10 @@ def parameters_of(notebook: Path) -> set[str]:
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> Path:
-    """Run a notebook headless, in its own folder, and write it with its outputs. Raises `KitError` if a cell fails."""
+    """Run a notebook headless, in its own folder, and write it with its outputs.
+
+    Raises `KitError` if a cell fails, `RunsFailedError` if runs of it did.
+    """
     import papermill
 
     check_names(notebook, parameters)
@@ -51,7 +59,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> Path:
                 extra_arguments=["--IPKernelApp.log_level=ERROR"],  # not its warning about local connections
             )
     except papermill.PapermillExecutionError as error:
-        raise KitError(f"{notebook.stem}: {_reason(error)}") from None
+        kind = RunsFailedError if error.ename == SweepError.__name__ else KitError
+        raise kind(f"{notebook.stem}: {_reason(error)}") from None
     except RuntimeError as error:  # its kernel died: it was killed, or memory ran out
         raise KitError(f"{notebook.stem}: {' '.join(str(error).split())}") from None
     return output
@@ -75,11 +84,14 @@ def _reason(error: Any) -> str:
     return f"{error.ename}: {text}"
 
 
-def reproduce(notebooks: list[Path], folder: Path, common: dict[str, Any], chosen: dict[str, Any]) -> Iterator[int]:
+def reproduce(
+    notebooks: list[Path], folder: Path, common: dict[str, Any], chosen: dict[str, Any], failed: list[str]
+) -> Iterator[int]:
     """Execute every notebook into `folder`; before each but the first, yields how many are done.
 
     It says how long the others may take. Every notebook gets those of the `common` parameters that it has, and all of
-    the `chosen` ones; they stand in the parameters cell of what is written.
+    the `chosen` ones; they stand in the parameters cell of what is written. A notebook whose runs failed is left out,
+    and `failed` gets its line.
     """
     for notebook in notebooks:  # before the first of them trains
         check_names(notebook, chosen)
@@ -92,7 +104,13 @@ def reproduce(notebooks: list[Path], folder: Path, common: dict[str, Any], chose
         print(f"[{number + 1}/{len(notebooks)}] {notebook.stem}, {passed:.0f} minutes so far{left}", file=sys.stderr)
         known = parameters_of(notebook)
         parameters = {name: value for name, value in common.items() if name in known} | chosen
-        executed = execute(notebook, folder / notebook.name, parameters)
+        try:
+            executed = execute(notebook, folder / notebook.name, parameters)
+        except RunsFailedError as error:
+            print(f"{error}; going on with the other notebooks", file=sys.stderr)
+            failed.append(str(error))
+            (folder / notebook.name).unlink()
+            continue
         page = tidied(nbformat.read(executed, as_version=4))
         for cell in page.cells:
             if "parameters" in cell.metadata.get("tags", []):
