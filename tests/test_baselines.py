@@ -69,13 +69,13 @@ def test_fisher_is_the_mean_over_samples_of_p_times_the_squared_gradient():
 
 
 def test_penalty_is_quadratic_around_the_anchor_and_fisher_decays():
-    trainer = trainer_of("ewc", penalty=0.5, gamma=0.5)
+    trainer = trainer_of("ewc", penalty=5.0, gamma=0.5, lr=0.01)  # the bound is 10
     method, batch = trainer.method, batch_of(trainer, task=0)
     plain, _ = method.loss(batch)
     method.fisher = [torch.full_like(p, 2.0) for p in trainer.network.parameters()]
     method.anchor = [p.detach() - 0.1 for p in trainer.network.parameters()]
     count = sum(p.numel() for p in trainer.network.parameters())
-    torch.testing.assert_close(method.loss(batch)[0], plain + 0.5 * 2.0 * 0.01 * count, rtol=1e-4, atol=0)
+    torch.testing.assert_close(method.loss(batch)[0], plain + 5.0 * 2.0 * 0.01 * count, rtol=1e-4, atol=0)
     method.end_task(trainer.stream.tasks[0], trainer.stream)
     assert all(bool((f >= 1.0).all()) for f in method.fisher)  # 0.5 x 2 and what is new
     assert flat(method.fisher).min() == 1.0
